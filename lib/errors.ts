@@ -1,0 +1,161 @@
+/**
+ * Every stable code an answer or a thrown error can carry. `docs/errors.md` gives cause and remedy
+ * of each. Codes are the wire's words: they are never renamed within a major version.
+ */
+export type ErrorCode =
+  | 'invalid_option'
+  | 'invalid_request'
+  | 'unsupported_media_type'
+  | 'body_too_large'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'credentials_missing'
+  | 'credentials_ambiguous'
+  | 'token_invalid'
+  | 'token_expired'
+  | 'token_stale'
+  | 'session_ended'
+  | 'session_revoked'
+  | 'device_mismatch'
+  | 'step_up_required'
+  | 'insufficient_scope'
+  | 'forbidden'
+  | 'cross_origin'
+  | 'invalid_credentials'
+  | 'stale_login'
+  | 'session_limit'
+  | 'refresh_invalid'
+  | 'refresh_reused'
+  | 'user_invalid'
+  | 'user_lookup_failed'
+  | 'version_conflict'
+  | 'store_unavailable'
+  | 'internal_error'
+
+/** What a failed refresh means for the client: end the session, or keep it and try again. */
+export type RefreshOutcome = 'terminal' | 'retryable'
+
+/** Extra facts of an {@link AuthError}, all of them safe to show to the client. */
+export interface AuthErrorDetails {
+  /** The underlying failure. Never printed. */
+  readonly cause?: unknown
+  /** Response headers that belong to this failure, such as `WWW-Authenticate` or `Allow`. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Base of everything latchkey throws on purpose. `code` is stable, `message` is not. */
+export abstract class LatchkeyError extends Error {
+  /** The stable code: switch over this, never over `message`. */
+  abstract readonly code: ErrorCode
+}
+
+/** A wrong option, found at start. The message names the option and the fix. */
+export class ConfigError extends LatchkeyError {
+  override readonly name = 'ConfigError'
+  readonly code = 'invalid_option'
+  /** Which option, as a path: `maxSessions.perUser`. */
+  readonly option: string
+
+  constructor(option: string, problem: string, details: { readonly cause?: unknown } = {}) {
+    super(`latchkey: ${option} ${problem}`, details)
+    this.option = option
+  }
+}
+
+/** The codes an {@link AuthError} can have. */
+export type AuthErrorCode = Exclude<
+  ErrorCode,
+  'invalid_option' | 'store_unavailable' | 'internal_error' | 'version_conflict'
+>
+
+/** The status of each {@link AuthErrorCode} (RFC 9110, RFC 6750 §3.1). */
+const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
+  invalid_request: 400,
+  unsupported_media_type: 415,
+  body_too_large: 413,
+  not_found: 404,
+  method_not_allowed: 405,
+  credentials_missing: 401,
+  credentials_ambiguous: 400,
+  token_invalid: 401,
+  token_expired: 401,
+  token_stale: 401,
+  session_ended: 401,
+  session_revoked: 401,
+  device_mismatch: 401,
+  step_up_required: 401,
+  insufficient_scope: 403,
+  forbidden: 403,
+  cross_origin: 403,
+  invalid_credentials: 401,
+  stale_login: 401,
+  session_limit: 403,
+  refresh_invalid: 401,
+  refresh_reused: 401,
+  user_invalid: 400,
+  user_lookup_failed: 503,
+}
+
+/** A request that is refused. `message` is public text; what is private is in `cause` only. */
+export class AuthError extends LatchkeyError {
+  override readonly name = 'AuthError'
+  readonly code: AuthErrorCode
+  /** HTTP status of the answer. */
+  readonly status: number
+  /** Response headers that belong to the failure. */
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: AuthErrorCode, message: string, details: AuthErrorDetails = {}) {
+    super(message, 'cause' in details ? { cause: details.cause } : {})
+    this.code = code
+    this.status = AUTH_STATUS[code]
+    this.headers = { ...(this.status === 503 ? RETRY_AFTER : {}), ...details.headers }
+  }
+}
+
+/** How long a client waits after a 503, in seconds. */
+const RETRY_AFTER = { 'Retry-After': '1' } as const
+
+/** The store failed, was late, or did not acknowledge. Always 503, never a 401 and never a pass. */
+export class StoreUnavailable extends LatchkeyError {
+  override readonly name = 'StoreUnavailable'
+  readonly code = 'store_unavailable'
+  readonly status = 503
+  readonly headers: Readonly<Record<string, string>> = RETRY_AFTER
+
+  constructor(operation: string, details: { readonly cause?: unknown } = {}) {
+    super(`the session store did not answer "${operation}"`, details)
+  }
+}
+
+/** Somebody else changed the session in between; read it again and repeat. */
+export class VersionConflict extends LatchkeyError {
+  override readonly name = 'VersionConflict'
+  readonly code = 'version_conflict'
+  readonly status = 409
+  readonly headers: Readonly<Record<string, string>> = {}
+
+  constructor() {
+    super('the session was changed by somebody else in between')
+  }
+}
+
+/** A hook of the app threw, or latchkey itself is at fault. The answer says nothing about it. */
+export class InternalError extends LatchkeyError {
+  override readonly name = 'InternalError'
+  readonly code = 'internal_error'
+  readonly status = 500
+  readonly headers: Readonly<Record<string, string>> = {}
+
+  constructor(message: string, details: { readonly cause?: unknown } = {}) {
+    super(message, details)
+  }
+}
+
+/** Every error latchkey throws, as one union to `switch` over by `code`. */
+export type AnyLatchkeyError =
+  | ConfigError
+  | AuthError
+  | StoreUnavailable
+  | VersionConflict
+  | InternalError

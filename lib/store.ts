@@ -1,0 +1,338 @@
+import type { ReplayCause, RotationPolicy, RotationRequest } from './rotation.ts'
+import type { Attributes, JsonObject, Lifetimes, NewSession, SessionRecord } from './session.ts'
+import type { UserRef } from './user.ts'
+
+/**
+ * A store keeps sessions and tells every node what was revoked.
+ *
+ * This file is the contract; `test/stores/contract.ts` holds every store to each sentence of it.
+ *
+ * - Every operation is atomic and costs one round trip. None is a read followed by a write.
+ * - Time is the store's own clock, epoch milliseconds. Clocks of nodes decide nothing.
+ * - A session whose idle or absolute deadline is reached does not exist, whether or not its row is
+ *   still there. No operation but `create` and `replace` makes one exist.
+ * - An operation resolves once its effect is acknowledged. It rejects when the backend failed or did
+ *   not acknowledge; the effect is then unknown, and calling again is safe: everything is idempotent.
+ * - Ids reach a store checked (`isIdentifier`, session ids well-formed); they are kept byte-exact.
+ * - What a store returns is the caller's: changing it changes nothing in the store.
+ */
+export interface Store {
+  /**
+   * Opens a session. The user's live sessions are counted in the same step; at `limit.max` the
+   * least recently active ones are evicted to make room, or the login is refused. Exact under any
+   * number of parallel logins. Evicted sessions are revoked: they are in the feed.
+   */
+  create(input: CreateInput): Promise<CreateResult>
+
+  /**
+   * Opens a session in the place of another of the same user; the old one is revoked in the same
+   * step and does not count towards the limit. When the old session is gone, is another user's, or
+   * its seed differs, nothing happens to it and `orElse` decides: `'create'` opens the new session
+   * all the same, `'refuse'` answers `gone`. Refusals change nothing.
+   */
+  replace(input: ReplaceInput): Promise<CreateResult | { readonly outcome: 'gone' }>
+
+  /**
+   * Finds a live session and, in the same step, writes the touch when it is due (at most once a
+   * minute: `lastSeenAt`, and the idle deadline clamped to the absolute one) and the confirmation
+   * when it is due (`generation` equals the current one). Never appends to the feed.
+   */
+  check(input: CheckInput): Promise<CheckResult>
+
+  /**
+   * Presents a refresh token whose MAC has been checked. The outcome is that of `decideRotation` on
+   * the stored row at the store's time. `rotated` and `recovered` write; `reused` revokes the session
+   * or all of the user's; every other outcome writes nothing.
+   */
+  rotate(input: RotateInput): Promise<RotateResult>
+
+  /**
+   * Replaces attributes or data if their version is still the expected one, and increments that
+   * version. The two versions are independent of each other, and touch and rotate bump neither.
+   * A change of attributes is in the feed with its new `ver`.
+   */
+  update(input: UpdateInput): Promise<UpdateResult>
+
+  /** Ends one session. Ending a session that is gone is no error and appends nothing. */
+  revoke(input: RevokeInput): Promise<RevokeResult>
+
+  /**
+   * Ends all of a user's sessions, or all but one, and marks the user for ten minutes: a login
+   * that began before this instant gets `stale_login`, also when there was no session to end.
+   */
+  revokeUser(input: RevokeUserInput): Promise<RevokeUserResult>
+
+  /** A user's live sessions, most recently active first, paged by an opaque cursor. */
+  list(input: ListInput): Promise<Page<SessionRecord>>
+
+  /**
+   * Refuses one access token by its `jti` until `expiresAt` (epoch ms), for `check`. The session
+   * lives on. Denying twice is no error.
+   */
+  deny(input: DenyInput): Promise<void>
+
+  /** Counters for rate limits: fixed windows that start with the first take. */
+  readonly limit: {
+    /** Adds `cost` to the counter of `key` and returns its state. The counter starts anew when `windowMs` has passed since its first take. */
+    take(key: string, cost: number, windowMs: number): Promise<LimitState>
+  }
+
+  /** The audit trail, append-only. */
+  readonly audit: {
+    /** Appends events in order. Appending none is no error. */
+    append(events: readonly AuditEvent[]): Promise<void>
+    /** Events that match every given field, newest first, paged by an opaque cursor. */
+    query(query: AuditQuery): Promise<Page<AuditEvent>>
+  }
+
+  /** One document for signing keys that the nodes manage together. */
+  readonly keys: {
+    /** The document and its version, or null when none was saved. */
+    load(): Promise<KeysDocument | null>
+    /** Saves if the stored version is still `expected` (0: none was saved). Says whether it did. */
+    save(expected: number, document: string): Promise<boolean>
+  }
+
+  /** The ordered stream of revocations and attribute changes. */
+  readonly feed: {
+    /**
+     * Reads on from a cursor. Every entry appended after a cursor was handed out is delivered at
+     * least once to who reads on from it, or `complete` is false.
+     */
+    read(input: FeedReadInput): Promise<FeedPage>
+  }
+
+  /** Removes what is over, in bounded batches. Says how many sessions it removed. */
+  prune(): Promise<number>
+
+  /** What is unsafe about this server, one finding each; empty when all is well. */
+  inspect(): Promise<readonly StoreFinding[]>
+
+  /** Releases what the store opened itself (never the app's client). Further calls reject. */
+  close(): Promise<void>
+}
+
+/** How many live sessions a user may have, and what happens at the limit. */
+export interface SessionLimit {
+  readonly max: number
+  readonly onLimit: 'evict' | 'refuse'
+}
+
+export interface CreateInput {
+  readonly session: NewSession
+  readonly lifetimes: Lifetimes
+  readonly limit: SessionLimit
+  /** How long ago the login began, whole milliseconds on a monotonic clock. */
+  readonly loginAgeMs: number
+}
+
+export interface ReplaceInput extends CreateInput {
+  readonly old: { readonly sid: string; readonly seedHash?: string }
+  readonly orElse: 'create' | 'refuse'
+  /** Whether the new session inherits the old one's data. */
+  readonly keepData: boolean
+}
+
+export type CreateResult =
+  | {
+      readonly outcome: 'created'
+      readonly session: SessionRecord
+      /** Session ids that were revoked to make room, the replaced one included. */
+      readonly revoked: readonly string[]
+    }
+  /** The user is at the limit and the policy is to refuse. */
+  | { readonly outcome: 'session_limit' }
+  /** The login began before the user was revoked. */
+  | { readonly outcome: 'stale_login' }
+
+export interface CheckInput {
+  readonly sid: string
+  /** Hash of the presented seed; absent when an access token was presented. */
+  readonly seedHash?: string
+  /** `jti` of the presented access token. */
+  readonly jti?: string
+  /** `gen` of the presented access token. */
+  readonly generation?: number
+  readonly idleTimeoutMs: number
+}
+
+export type CheckResult =
+  | { readonly outcome: 'gone' }
+  /** The seed differs. Nothing was written. */
+  | { readonly outcome: 'invalid' }
+  | {
+      readonly outcome: 'alive'
+      readonly session: SessionRecord
+      /** Whether the presented `jti` is denied. */
+      readonly denied: boolean
+    }
+
+export interface RotateInput extends RotationRequest {
+  readonly sid: string
+  readonly policy: RotationPolicy
+  readonly idleTimeoutMs: number
+  /** What reuse ends: the session, or all sessions of its user. */
+  readonly onReuse: 'session' | 'user'
+}
+
+export type RotateResult =
+  | { readonly outcome: 'gone' }
+  | { readonly outcome: 'invalid'; readonly cause: 'seed' | 'ahead' }
+  | {
+      readonly outcome: 'rotated' | 'recovered'
+      readonly session: SessionRecord
+      readonly deviceChanged: boolean
+    }
+  | {
+      readonly outcome: 'replayed'
+      readonly session: SessionRecord
+      readonly cause: ReplayCause
+    }
+  | {
+      readonly outcome: 'reused'
+      /** The session as it was. */
+      readonly session: SessionRecord
+      readonly distance: number
+      readonly ageMs: number
+      readonly revoked: readonly string[]
+    }
+
+export type UpdateInput = { readonly sid: string } & (
+  | { readonly ver: number; readonly attributes: Attributes }
+  | { readonly dataVer: number; readonly data: JsonObject | null }
+)
+
+export type UpdateResult =
+  | { readonly outcome: 'gone' }
+  /** The version was another; `session` is what is stored. Nothing was written. */
+  | { readonly outcome: 'conflict'; readonly session: SessionRecord }
+  | { readonly outcome: 'updated'; readonly session: SessionRecord }
+
+export interface RevokeInput {
+  readonly sid: string
+  /** End it only if it is this user's. */
+  readonly owner?: UserRef
+  /** End it only if this is its seed's hash. */
+  readonly seedHash?: string
+}
+
+export type RevokeResult =
+  | { readonly outcome: 'gone' }
+  /** `session` is what it was. */
+  | { readonly outcome: 'revoked'; readonly session: SessionRecord }
+
+export interface RevokeUserInput {
+  readonly user: UserRef
+  /** The session id that lives on. */
+  readonly except?: string
+}
+
+export interface RevokeUserResult {
+  readonly revoked: readonly string[]
+}
+
+export interface ListInput {
+  readonly user: UserRef
+  /** 1 to 100. */
+  readonly limit: number
+  readonly cursor?: string
+}
+
+/** One page of a list, and the cursor of the next page; null on the last. */
+export interface Page<Item> {
+  readonly items: readonly Item[]
+  readonly next: string | null
+}
+
+export interface DenyInput {
+  /** Session id of the token; it says where the entry lives. */
+  readonly sid: string
+  readonly jti: string
+  readonly expiresAt: number
+}
+
+export interface LimitState {
+  /** Sum of the costs in this window, this one included. */
+  readonly used: number
+  /** Until the counter starts anew, in milliseconds. */
+  readonly resetsInMs: number
+}
+
+/** One line of the audit trail. Never holds a token, a secret, or a part of one. */
+export interface AuditEvent {
+  /** Event name, in OWASP's logging vocabulary where it has one. */
+  readonly type: string
+  /** Epoch milliseconds of the node that saw it. */
+  readonly at: number
+  readonly result: 'success' | 'failure'
+  /** Whom it is about. */
+  readonly user?: UserRef
+  /** Who did it, when it is somebody else. */
+  readonly actor?: UserRef
+  readonly sessionId?: string
+  readonly ip?: string
+  readonly userAgent?: string
+  /** Why, as a code. */
+  readonly cause?: string
+  /** Further facts: counts, ages, distances. */
+  readonly detail?: JsonObject
+}
+
+export interface AuditQuery {
+  readonly user?: UserRef
+  readonly sessionId?: string
+  readonly type?: string
+  /** Not before, epoch ms. */
+  readonly from?: number
+  /** Before, epoch ms. */
+  readonly to?: number
+  /** 1 to 100. */
+  readonly limit: number
+  readonly cursor?: string
+}
+
+export interface KeysDocument {
+  /** 1 and up, one more with each save. */
+  readonly version: number
+  readonly document: string
+}
+
+/**
+ * One entry of the feed: everything of this session older than `ver` is void. `Infinity` is a
+ * revocation.
+ */
+export interface FeedEntry {
+  readonly sid: string
+  readonly ver: number
+}
+
+export interface FeedReadInput {
+  /** Where to read on; null reads all that is retained. */
+  readonly cursor: string | null
+  /** How long to wait for an entry when there is none, in milliseconds. */
+  readonly waitMs: number
+  /** Ends the wait. */
+  readonly signal: AbortSignal
+}
+
+export interface FeedPage {
+  readonly entries: readonly FeedEntry[]
+  /** Where to read on. */
+  readonly cursor: string
+  /** There is more: read on without waiting. */
+  readonly more: boolean
+  /** False when entries after the given cursor were trimmed, or may be missing for another reason. */
+  readonly complete: boolean
+  /** True when the store may have lost acknowledged writes, as after a failover. */
+  readonly rolledBack: boolean
+  /** The store's clock when it answered, epoch milliseconds. */
+  readonly now: number
+}
+
+/** Something unsafe about a store's server. */
+export interface StoreFinding {
+  /** A stable word for it. */
+  readonly code: string
+  /** What is wrong and how to mend it, one sentence. */
+  readonly message: string
+}

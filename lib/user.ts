@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto'
+import { AuthError } from './errors.ts'
+
+/** A user is always this pair, byte-exact; `tenant` is `''` in an app without tenants. */
+export interface UserRef {
+  readonly tenant: string
+  readonly id: string
+}
+
+const MAX_ID_LENGTH = 255
+
+/**
+ * Whether a text may name something in latchkey: 1 to 255 characters, well-formed UTF-16, no
+ * control characters. Ill-formed texts collide once a store encodes them; NUL ends them early.
+ */
+export function isIdentifier(value: unknown): value is string {
+  return (
+    typeof value === 'string' &&
+    value.length > 0 &&
+    value.length <= MAX_ID_LENGTH &&
+    value.isWellFormed() &&
+    !hasControlCharacter(value)
+  )
+}
+
+/** Whether a text has a C0 or C1 control character or DEL. */
+export function hasControlCharacter(value: string): boolean {
+  for (let index = 0; index < value.length; index++) {
+    const unit = value.charCodeAt(index)
+    if (unit < 0x20 || (unit >= 0x7f && unit < 0xa0)) return true
+  }
+  return false
+}
+
+/**
+ * Reads a user's name at the border.
+ *
+ * @param user - a bare id, or the pair
+ * @throws {AuthError} `user_invalid` (400) when a part is not an identifier
+ */
+export function parseUserRef(
+  user: string | { readonly id: string; readonly tenant?: string | undefined },
+): UserRef {
+  const { id, tenant = '' } = typeof user === 'string' ? { id: user, tenant: '' } : user
+  if (!isIdentifier(id) || !(tenant === '' || isIdentifier(tenant))) {
+    throw new AuthError(
+      'user_invalid',
+      'a user id or tenant is 1 to 255 well-formed characters without control characters',
+    )
+  }
+  return { tenant, id }
+}
+
+/** Whether two names are the same user. */
+export function isSameUser(a: UserRef, b: UserRef): boolean {
+  return a.id === b.id && a.tenant === b.tenant
+}
+
+/**
+ * The user's name in keys: SHA-256 of the length-prefixed pair. Never a joined string, so that no
+ * choice of characters lets one user's key name another's.
+ */
+export function userHash(user: UserRef): Buffer {
+  const hash = createHash('sha256')
+  for (const part of [user.tenant, user.id]) {
+    const bytes = Buffer.from(part, 'utf8')
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(bytes.length)
+    hash.update(length).update(bytes)
+  }
+  return hash.digest()
+}
+
+/**
+ * The first 12 bits of the user's hash as two base64url characters. A session id starts with them,
+ * so that a session id alone says in which Redis Cluster slot its user's keys live.
+ */
+export function userShard(user: UserRef): string {
+  return userHash(user).toString('base64url', 0, 3).slice(0, 2)
+}
