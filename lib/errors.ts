@@ -39,8 +39,10 @@ export type RefreshOutcome = 'terminal' | 'retryable'
 export interface AuthErrorDetails {
   /** The underlying failure. Never printed. */
   readonly cause?: unknown
-  /** Response headers that belong to this failure, such as `WWW-Authenticate` or `Allow`. */
+  /** Response headers that belong to this failure, such as `Allow`. */
   readonly headers?: Readonly<Record<string, string>>
+  /** Parameters of the `WWW-Authenticate` challenge (RFC 6750 §3, RFC 9470 §3). */
+  readonly challenge?: Readonly<Record<string, string>>
 }
 
 /** Base of everything latchkey throws on purpose. `code` is stable, `message` is not. */
@@ -104,13 +106,23 @@ export class AuthError extends LatchkeyError {
   readonly status: number
   /** Response headers that belong to the failure. */
   readonly headers: Readonly<Record<string, string>>
+  /** Parameters of the `WWW-Authenticate` challenge. */
+  readonly challenge: Readonly<Record<string, string>>
 
   constructor(code: AuthErrorCode, message: string, details: AuthErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : {})
     this.code = code
     this.status = AUTH_STATUS[code]
     this.headers = { ...(this.status === 503 ? RETRY_AFTER : {}), ...details.headers }
+    this.challenge = details.challenge ?? {}
   }
+}
+
+/** 405 with the methods that exist (RFC 9110 §15.5.6). */
+export function methodNotAllowed(allowed: readonly string[]): AuthError {
+  return new AuthError('method_not_allowed', 'this route takes other methods', {
+    headers: { Allow: allowed.join(', ') },
+  })
 }
 
 /** How long a client waits after a 503, in seconds. */

@@ -94,7 +94,8 @@ export function decideRotation(
       : { outcome: 'invalid', cause: 'ahead' }
   }
 
-  const ageMs = now - state.rotatedAt
+  // A clock that was set back must not bring a window to life that is turned off.
+  const ageMs = Math.max(0, now - state.rotatedAt)
   if (distance === 1) {
     if (request.attemptHash === state.attemptHash) return { outcome: 'replayed', cause: 'attempt' }
     if (!deviceChanged) {

@@ -20,7 +20,8 @@ export interface Store {
   /**
    * Opens a session. The user's live sessions are counted in the same step; at `limit.max` the
    * least recently active ones are evicted to make room, or the login is refused. Exact under any
-   * number of parallel logins. Evicted sessions are revoked: they are in the feed.
+   * number of parallel logins. Evicted sessions are revoked: they are in the feed. Asked again with
+   * the same session id and seed, it answers the session as it is.
    */
   create(input: CreateInput): Promise<CreateResult>
 
@@ -28,7 +29,8 @@ export interface Store {
    * Opens a session in the place of another of the same user; the old one is revoked in the same
    * step and does not count towards the limit. When the old session is gone, is another user's, or
    * its seed differs, nothing happens to it and `orElse` decides: `'create'` opens the new session
-   * all the same, `'refuse'` answers `gone`. Refusals change nothing.
+   * all the same, `'refuse'` answers `gone`. Refused in this order: `gone`, `stale_login`,
+   * `session_limit`; refusals change nothing.
    */
   replace(input: ReplaceInput): Promise<CreateResult | { readonly outcome: 'gone' }>
 
@@ -42,7 +44,7 @@ export interface Store {
   /**
    * Presents a refresh token whose MAC has been checked. The outcome is that of `decideRotation` on
    * the stored row at the store's time. `rotated` and `recovered` write; `reused` revokes the session
-   * or all of the user's; every other outcome writes nothing.
+   * or, as `revokeUser` does, all of the user's; every other outcome writes nothing.
    */
   rotate(input: RotateInput): Promise<RotateResult>
 
@@ -97,7 +99,8 @@ export interface Store {
   readonly feed: {
     /**
      * Reads on from a cursor. Every entry appended after a cursor was handed out is delivered at
-     * least once to who reads on from it, or `complete` is false.
+     * least once to who reads on from it, or `complete` is false. A cursor that this feed did not
+     * give out reads all that is retained, and `complete` is false.
      */
     read(input: FeedReadInput): Promise<FeedPage>
   }
@@ -153,6 +156,8 @@ export interface CheckInput {
   readonly jti?: string
   /** `gen` of the presented access token. */
   readonly generation?: number
+  /** Only read: nobody acted, so neither touch nor confirmation is due. */
+  readonly peek?: boolean
   readonly idleTimeoutMs: number
 }
 
@@ -238,7 +243,10 @@ export interface ListInput {
   readonly cursor?: string
 }
 
-/** One page of a list, and the cursor of the next page; null on the last. */
+/**
+ * One page of a list, and the cursor of the next page; null on the last. A cursor that no page gave
+ * out leads to an empty last page, never to an error.
+ */
 export interface Page<Item> {
   readonly items: readonly Item[]
   readonly next: string | null

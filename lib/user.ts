@@ -1,35 +1,11 @@
 import { createHash } from 'node:crypto'
 import { AuthError } from './errors.ts'
+import { isIdentifier } from './identifier.ts'
 
 /** A user is always this pair, byte-exact; `tenant` is `''` in an app without tenants. */
 export interface UserRef {
   readonly tenant: string
   readonly id: string
-}
-
-const MAX_ID_LENGTH = 255
-
-/**
- * Whether a text may name something in latchkey: 1 to 255 characters, well-formed UTF-16, no
- * control characters. Ill-formed texts collide once a store encodes them; NUL ends them early.
- */
-export function isIdentifier(value: unknown): value is string {
-  return (
-    typeof value === 'string' &&
-    value.length > 0 &&
-    value.length <= MAX_ID_LENGTH &&
-    value.isWellFormed() &&
-    !hasControlCharacter(value)
-  )
-}
-
-/** Whether a text has a C0 or C1 control character or DEL. */
-export function hasControlCharacter(value: string): boolean {
-  for (let index = 0; index < value.length; index++) {
-    const unit = value.charCodeAt(index)
-    if (unit < 0x20 || (unit >= 0x7f && unit < 0xa0)) return true
-  }
-  return false
 }
 
 /**

@@ -1,0 +1,100 @@
+import type { Device, JsonObject, SessionRecord } from './session.ts'
+
+/**
+ * Where an app says once what its own claims are, so that `req.auth.claims` is typed everywhere:
+ *
+ * ```ts
+ * declare module 'latchkey' {
+ *   interface Register { claims: { plan: 'free' | 'pro' } }
+ * }
+ * ```
+ */
+export interface Register {}
+
+/** The claims an app registered; any JSON object when it registered none. */
+export type RegisteredClaims = Register extends { readonly claims: infer Claims extends object }
+  ? Claims
+  : JsonObject
+
+/** A session as apps see it. Instants are epoch milliseconds of the store's clock. */
+export interface Session<Claims extends object = RegisteredClaims> {
+  /** Session id: a public name, not a secret. */
+  readonly id: string
+  readonly userId: string
+  /** `''` in an app without tenants. */
+  readonly tenant: string
+  readonly roles: readonly string[]
+  readonly scope: readonly string[]
+  readonly level: string | null
+  readonly amr: readonly string[]
+  readonly claims: Claims
+  /** Version of what is said of the user. */
+  readonly ver: number
+  /** The app's data of this login; null when there is none. */
+  readonly data: JsonObject | null
+  readonly dataVer: number
+  readonly device: Device
+  readonly createdAt: number
+  readonly lastSeenAt: number
+  /** When the user last proved who they are. */
+  readonly authTime: number
+  /** The absolute end. */
+  readonly expiresAt: number
+  /** When it ends if nothing happens. */
+  readonly idleExpiresAt: number
+}
+
+/**
+ * Who is asking: `req.auth` after a guard.
+ *
+ * @typeParam Claims - the app's own claims
+ */
+export interface Auth<Claims extends object = RegisteredClaims> {
+  /** By which credential. */
+  readonly kind: 'session' | 'jwt'
+  readonly userId: string
+  readonly sessionId: string
+  /** `''` in an app without tenants. */
+  readonly tenant: string
+  readonly roles: readonly string[]
+  readonly scope: readonly string[]
+  /** Authentication level, null when the app has none. */
+  readonly level: string | null
+  /** When the user last proved who they are, epoch milliseconds. */
+  readonly authTime: number
+  readonly claims: Claims
+  /** The session, when the store was asked. */
+  readonly session?: Session<Claims>
+  /** Whether the store said that the session is alive, for this request. */
+  readonly checked: boolean
+}
+
+/** The session as apps see it. Without what only rotation needs, and without any hash. */
+export function toSession<Claims extends object>(record: SessionRecord): Session<Claims> {
+  const { attributes } = record
+  return {
+    id: record.sid,
+    userId: record.user.id,
+    tenant: record.user.tenant,
+    roles: attributes.roles,
+    scope: attributes.scope,
+    level: attributes.level,
+    amr: attributes.amr,
+    claims: typedClaims<Claims>(attributes.claims),
+    ver: record.ver,
+    data: record.data,
+    dataVer: record.dataVer,
+    device: record.device,
+    createdAt: record.createdAt,
+    lastSeenAt: record.lastSeenAt,
+    authTime: record.authTime,
+    expiresAt: record.absoluteDeadline,
+    idleExpiresAt: record.idleDeadline,
+  }
+}
+
+/** The app's claims at its own word: only `authenticate`, `loadUser` and `update` can put them in. */
+export function typedClaims<Claims extends object>(claims: object): Claims {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
+  return claims as Claims
+}

@@ -1,0 +1,148 @@
+import type { AccessClaims } from './access-token-claims.ts'
+import type { Core } from './core.ts'
+import { hearRevoked } from './core.ts'
+import { AuthError } from './errors.ts'
+import { hashSeed } from './session-id.ts'
+import type { SessionRecord } from './session.ts'
+import type { SessionToken } from './session-token.ts'
+import type { CheckResult } from './store.ts'
+import { isSameUser } from './user.ts'
+
+/** The checks that guards are made of. */
+export interface SessionChecks {
+  /**
+   * Verifies an access token by itself: signature, claims, and what the feed said. No store.
+   *
+   * @throws {AuthError} `token_invalid`, `token_expired`, `token_stale` or `session_revoked`
+   */
+  verifyAccessToken(token: string): Promise<AccessClaims>
+
+  /**
+   * Asks the store for the session of a session token whose MAC has been checked.
+   *
+   * @throws {AuthError} `session_ended`, `session_revoked` or `token_invalid`
+   * @throws {StoreUnavailable}
+   */
+  checkSessionToken(token: SessionToken): Promise<SessionRecord>
+
+  /**
+   * Asks the store for the session of a verified access token.
+   *
+   * @throws {AuthError} `session_ended`, `session_revoked`, `token_stale` or `token_invalid`
+   * @throws {StoreUnavailable}
+   */
+  checkClaims(claims: AccessClaims): Promise<SessionRecord>
+
+  /** The same, with answers shared and held for a second, for a node that is blind. */
+  checkClaimsWhileBlind(claims: AccessClaims): Promise<SessionRecord>
+
+  /**
+   * Refuses what the feed says is void, and sees to it that the store knows too.
+   *
+   * @throws {AuthError} `session_revoked`
+   */
+  refuseRevoked(sid: string): void
+}
+
+const FINISH_EVERY_MS = 10_000
+const MAX_FINISHING = 1000
+
+/** Makes the checks of one kit. */
+export function createSessionChecks(core: Core): SessionChecks {
+  const { store, follower, settings } = core
+  const finishing = new Map<string, number>()
+
+  /** A store that was rolled back may still have what this node remembers as revoked. */
+  function finishRevocation(sid: string): void {
+    const now = performance.now()
+    if (now - (finishing.get(sid) ?? -Infinity) < FINISH_EVERY_MS) return
+    finishing.delete(sid)
+    finishing.set(sid, now)
+    const [oldest] = finishing.keys()
+    if (finishing.size > MAX_FINISHING && oldest !== undefined) finishing.delete(oldest)
+    store.revoke({ sid }).catch((error: unknown) => {
+      finishing.delete(sid)
+      core.events.operational('store_failure', { result: 'failure', cause: 'revoke', error })
+    })
+  }
+
+  function refuseRevoked(sid: string): void {
+    if (!follower.isRevoked(sid)) return
+    finishRevocation(sid)
+    throw new AuthError('session_revoked', 'the session was ended')
+  }
+
+  function alive(result: CheckResult): SessionRecord {
+    if (result.outcome === 'gone') throw new AuthError('session_ended', 'the session is over')
+    if (result.outcome === 'invalid' || result.denied) {
+      throw new AuthError('token_invalid', 'the token is not good')
+    }
+    // Asked again: a revocation may have come in while the store was answering.
+    refuseRevoked(result.session.sid)
+    return result.session
+  }
+
+  function refuseStale(claims: AccessClaims, oldestGoodVer: number): void {
+    if (claims.ver < oldestGoodVer) {
+      throw new AuthError('token_stale', 'the token is older than a change; refresh it')
+    }
+  }
+
+  async function checkClaims(claims: AccessClaims): Promise<SessionRecord> {
+    const { sid, jti, gen, tenant, sub } = claims
+    refuseRevoked(sid)
+    const session = alive(
+      await store.check({
+        sid,
+        jti,
+        generation: gen,
+        idleTimeoutMs: settings.lifetimes.idleTimeoutMs,
+      }),
+    )
+    if (!isSameUser(session.user, { tenant, id: sub })) {
+      throw new AuthError('token_invalid', 'the token is not good')
+    }
+    refuseStale(claims, session.ver)
+    return session
+  }
+
+  return {
+    refuseRevoked,
+    checkClaims,
+
+    async verifyAccessToken(token) {
+      const claims = core.verifier.remembered(token) ?? (await core.verifier.verify(token))
+      // No store is asked on this path, so nothing is finished here either.
+      if (follower.isRevoked(claims.sid)) {
+        throw new AuthError('session_revoked', 'the session was ended')
+      }
+      refuseStale(claims, follower.oldestGoodVer(claims.sid))
+      return claims
+    },
+
+    async checkSessionToken({ sid, seed }) {
+      refuseRevoked(sid)
+      return alive(
+        await store.check({
+          sid,
+          seedHash: hashSeed(seed),
+          idleTimeoutMs: settings.lifetimes.idleTimeoutMs,
+        }),
+      )
+    },
+
+    async checkClaimsWhileBlind(claims) {
+      try {
+        return await core.blindChecks.ask(`${claims.sid}.${claims.jti}`, async () =>
+          checkClaims(claims),
+        )
+      } catch (error) {
+        // What this node learnt it need not ask again.
+        if (error instanceof AuthError && error.code === 'session_ended') {
+          hearRevoked(core, [claims.sid])
+        }
+        throw error
+      }
+    },
+  }
+}

@@ -1,0 +1,96 @@
+import type { AccessTokenIssuer } from './access-token-issuer.ts'
+import { createAccessTokenIssuer } from './access-token-issuer.ts'
+import type { AccessTokenVerifier } from './access-token-verifier.ts'
+import { createAccessTokenVerifier } from './access-token-verifier.ts'
+import { BlindChecks } from './blind-checks.ts'
+import type { Events } from './events.ts'
+import { createEvents } from './events.ts'
+import { FeedFollower } from './feed.ts'
+import { REVOKED } from './heard-set.ts'
+import type { KeyRing } from './key-ring.ts'
+import type { LatchkeyEvent } from './events.ts'
+import type { Settings } from './options.ts'
+import type { SessionRecord } from './session.ts'
+import type { SigningKeys } from './signing-keys.ts'
+import type { Store } from './store.ts'
+import { withDeadline } from './store-deadline.ts'
+
+/** What every part of one kit works with. Two kits share nothing. */
+export interface Core {
+  readonly settings: Settings
+  /** The app's store, with a deadline on every call. */
+  readonly store: Store
+  readonly ring: KeyRing
+  readonly signingKeys: SigningKeys
+  readonly issuer: AccessTokenIssuer
+  readonly verifier: AccessTokenVerifier
+  readonly follower: FeedFollower
+  readonly blindChecks: BlindChecks<SessionRecord>
+  readonly events: Events
+}
+
+/** A node reads its clock once a minute too late at worst before it forgets what it heard. */
+const HEARD_MARGIN_MS = 60_000
+
+/** Puts the parts together and starts to follow the feed. */
+export function createCore(parts: {
+  readonly settings: Settings
+  readonly store: Store
+  readonly ring: KeyRing
+  readonly signingKeys: SigningKeys
+  readonly onEvent: ((event: LatchkeyEvent) => void) | undefined
+}): Core {
+  const { settings, ring, signingKeys } = parts
+  const store = withDeadline(parts.store, settings.storeDeadlineMs)
+  const events = createEvents({
+    onEvent: parts.onEvent,
+    append: async (batch) => store.audit.append(batch),
+    clock: settings.clock,
+  })
+  const blindChecks = new BlindChecks<SessionRecord>()
+  const follower = new FeedFollower({
+    read: async (input) => store.feed.read(input),
+    revoke: async (sid) => store.revoke({ sid }),
+    retentionMs: settings.accessTokenTtlMs + 2 * settings.clockSkewMs + HEARD_MARGIN_MS,
+    maxStalenessMs: settings.maxStalenessMs,
+    clockSkewMs: settings.clockSkewMs,
+    deadlineMs: settings.storeDeadlineMs,
+    clock: settings.clock,
+    onSight: (cause) => events.sight(cause),
+    onBreak: () => blindChecks.clear(),
+    onError: (error) =>
+      events.operational('store_failure', { result: 'failure', cause: 'feed', error }),
+  })
+  follower.start()
+  return {
+    settings,
+    store,
+    ring,
+    signingKeys,
+    issuer: createAccessTokenIssuer({
+      issuer: settings.issuer,
+      audience: settings.audience,
+      keys: signingKeys,
+      ttlMs: settings.accessTokenTtlMs,
+      clock: settings.clock,
+      onWarning: (code, message) => events.warn(code, message),
+    }),
+    verifier: createAccessTokenVerifier({
+      issuer: settings.issuer,
+      audience: settings.audience,
+      keys: signingKeys,
+      maxLifetimeMs: settings.accessTokenTtlMs,
+      clockSkewMs: settings.clockSkewMs,
+      clock: settings.clock,
+    }),
+    follower,
+    blindChecks,
+    events,
+  }
+}
+
+/** Applies to this node itself what it has just revoked: the feed would tell it a moment later. */
+export function hearRevoked(core: Core, sids: readonly string[]): void {
+  core.follower.hear(sids.map((sid) => ({ sid, ver: REVOKED })))
+  if (sids.length > 0) core.blindChecks.clear()
+}

@@ -1,0 +1,70 @@
+import type { Core } from './core.ts'
+import { hearRevoked } from './core.ts'
+import type { RequestFacts } from './events.ts'
+import type { RevokeInput } from './store.ts'
+import type { UserRef } from './user.ts'
+
+/** Why and by whom, for the audit trail. */
+export interface EndReason {
+  /** A code of the app's or latchkey's: `'logout'`, `'password_changed'`. */
+  readonly cause: string
+  /** Who did it, when it is not the user. */
+  readonly actor?: UserRef | undefined
+  readonly request?: RequestFacts | undefined
+}
+
+/**
+ * Ends one session, on every node. Idempotent.
+ *
+ * @param which - the session, and whose it must be
+ * @returns false when there was none that fits
+ * @throws {StoreUnavailable} not acknowledged: nothing is known, call again
+ */
+export async function endSession(
+  core: Core,
+  which: RevokeInput,
+  reason: EndReason,
+): Promise<boolean> {
+  const result = await core.store.revoke(which)
+  if (result.outcome === 'gone') return false
+  hearRevoked(core, [which.sid])
+  core.events.security('session_revoked', {
+    user: result.session.user,
+    ...(reason.actor === undefined ? {} : { actor: reason.actor }),
+    sessionId: which.sid,
+    request: reason.request,
+    result: 'success',
+    cause: reason.cause,
+  })
+  return true
+}
+
+/**
+ * Ends all sessions of a user, or all but one, on every node, and refuses the logins that began
+ * before. Idempotent.
+ *
+ * @returns how many sessions ended
+ * @throws {StoreUnavailable} not acknowledged: nothing is known, call again
+ */
+export async function endUserSessions(
+  core: Core,
+  user: UserRef,
+  except: string | undefined,
+  reason: EndReason,
+): Promise<number> {
+  const { revoked } = await core.store.revokeUser({
+    user,
+    ...(except === undefined ? {} : { except }),
+  })
+  hearRevoked(core, revoked)
+  core.events.security('authn_token_revoked', {
+    user,
+    ...(reason.actor === undefined ? {} : { actor: reason.actor }),
+    ...(except === undefined ? {} : { sessionId: except }),
+    request: reason.request,
+    result: 'success',
+    cause: reason.cause,
+    detail: { revoked: revoked.length },
+  })
+  return revoked.length
+}

@@ -1,0 +1,77 @@
+import { createHmac, createSecretKey, hkdfSync, timingSafeEqual } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { ConfigError } from './errors.ts'
+
+/** What a derived key is for. A MAC made for one purpose never verifies for another. */
+export type Purpose = 'session-token' | 'refresh-token'
+
+/** The app's `secrets`, turned into one key per secret and purpose. */
+export interface KeyRing {
+  /** Key id of the secret that signs. */
+  readonly activeKid: string
+  /** MAC of a text under the signing secret: 128 bits, 22 characters base64url. */
+  sign(purpose: Purpose, text: string): string
+  /** Whether `mac` is the MAC of `text` under the secret named by `kid`; in constant time. */
+  verify(purpose: Purpose, kid: string, text: string, mac: string): boolean
+}
+
+const MIN_SECRET_BYTES = 32
+const MAC_BYTES = 16
+const SALT = 'latchkey/v1'
+
+/**
+ * Derives the keys of all `secrets` by HKDF-SHA-256 (RFC 5869). Position 0 signs, all verify.
+ *
+ * @param secrets - texts or bytes, each at least 32 bytes
+ * @throws {ConfigError} `invalid_option` for an empty list, a short secret, or the same secret twice
+ */
+export function createKeyRing(secrets: readonly (string | Uint8Array)[]): KeyRing {
+  const rings = new Map<string, Record<Purpose, KeyObject>>()
+  for (const [index, secret] of secrets.entries()) {
+    const bytes = secretBytes(secret, `secrets[${index}]`)
+    const kid = derive(bytes, 'kid', 5).toString('base64url').slice(0, 6)
+    if (rings.has(kid)) {
+      throw new ConfigError(`secrets[${index}]`, 'stands in the list twice; remove one')
+    }
+    rings.set(kid, {
+      'session-token': createSecretKey(derive(bytes, 'session-token', 32)),
+      'refresh-token': createSecretKey(derive(bytes, 'refresh-token', 32)),
+    })
+  }
+  const [first] = rings
+  if (first === undefined) throw new ConfigError('secrets', 'must name at least one secret')
+  const [activeKid, active] = first
+
+  return {
+    activeKid,
+    sign: (purpose, text) => mac(active[purpose], text),
+    verify(purpose, kid, text, presented) {
+      const ring = rings.get(kid)
+      if (ring === undefined) return false
+      const expected = Buffer.from(mac(ring[purpose], text), 'latin1')
+      const actual = Buffer.from(presented, 'latin1')
+      return expected.length === actual.length && timingSafeEqual(expected, actual)
+    },
+  }
+}
+
+function mac(key: KeyObject, text: string): string {
+  return createHmac('sha256', key).update(text).digest().toString('base64url', 0, MAC_BYTES)
+}
+
+function derive(secret: Uint8Array, info: string, length: number): Buffer {
+  return Buffer.from(hkdfSync('sha256', secret, SALT, `latchkey ${info}`, length))
+}
+
+function secretBytes(secret: unknown, option: string): Uint8Array {
+  const bytes = typeof secret === 'string' ? Buffer.from(secret, 'utf8') : secret
+  if (!(bytes instanceof Uint8Array)) throw new ConfigError(option, 'must be text or bytes')
+  if (bytes.length < MIN_SECRET_BYTES) {
+    throw new ConfigError(
+      option,
+      `must have at least ${MIN_SECRET_BYTES} bytes, has ${bytes.length}; ` +
+        `make one with: node -p "crypto.randomBytes(32).toString('base64url')"`,
+    )
+  }
+  return bytes
+}

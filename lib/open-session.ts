@@ -1,0 +1,164 @@
+import type { ParsedUser } from './attributes.ts'
+import type { Core } from './core.ts'
+import { hearRevoked } from './core.ts'
+import { AuthError } from './errors.ts'
+import type { RequestFacts } from './events.ts'
+import { capText } from './events.ts'
+import type { Credentials } from './mint.ts'
+import { mint } from './mint.ts'
+import { drawSeed, drawSessionId, hashBinding, hashSeed } from './session-id.ts'
+import type { NewSession } from './session.ts'
+import type { SessionToken } from './session-token.ts'
+
+/** What is known of a login. */
+export interface Login {
+  readonly user: ParsedUser
+  /** When checking the credentials began, `performance.now` milliseconds. */
+  readonly beganAt: number
+  /** What tells this device from another; undefined when nothing does. */
+  readonly binding: string | undefined
+  /** How the device shows in a list; undefined derives it from the request. */
+  readonly label: string | undefined
+  readonly request: RequestFacts
+}
+
+/**
+ * Opens a session. One presented along is replaced, not orphaned.
+ *
+ * @param presented - the session token that came with the login, its MAC checked; null when none
+ * @throws {AuthError} `session_limit` (403), `stale_login` (401)
+ * @throws {StoreUnavailable} nothing was opened that the client could know of
+ * @throws {InternalError} when the user's claims do not fit into an access token
+ */
+export async function openSession(
+  core: Core,
+  login: Login,
+  presented: SessionToken | null,
+): Promise<Credentials> {
+  const seed = drawSeed()
+  const input = createInput(core, login, seed)
+  const old = presented && { sid: presented.sid, seedHash: hashSeed(presented.seed) }
+  const result =
+    old === null
+      ? await core.store.create(input)
+      : await core.store.replace({ ...input, old, orElse: 'create', keepData: false })
+  const credentials = await finish(core, login, result, seed, old?.sid)
+  if (old !== null && result.outcome === 'created' && !result.revoked.includes(old.sid)) {
+    await endForeignSession(core, old, credentials.session.sid)
+  }
+  return credentials
+}
+
+/**
+ * Replaces a session by a fresh one of the same user, after they proved again who they are.
+ *
+ * @param sid - the session that is replaced
+ * @throws {AuthError} `session_ended` when it is gone meanwhile, `session_limit`, `stale_login`
+ * @throws {StoreUnavailable}
+ */
+export async function stepUpSession(core: Core, login: Login, sid: string): Promise<Credentials> {
+  const seed = drawSeed()
+  const input = createInput(core, login, seed)
+  const result = await core.store.replace({
+    ...input,
+    old: { sid },
+    orElse: 'refuse',
+    keepData: true,
+  })
+  return finish(core, login, result, seed, sid)
+}
+
+type Opened = Awaited<ReturnType<Core['store']['replace']>>
+
+async function finish(
+  core: Core,
+  login: Login,
+  result: Opened,
+  seed: string,
+  replacedSid: string | undefined,
+): Promise<Credentials> {
+  const { events } = core
+  const about = { user: login.user.ref, request: login.request }
+  if (result.outcome !== 'created') {
+    events.security(
+      result.outcome === 'session_limit' ? 'excess_sessions_exceeded' : 'authn_login_fail',
+      { ...about, result: 'failure', cause: result.outcome },
+    )
+    throw refusal(result.outcome)
+  }
+  hearRevoked(core, result.revoked)
+  for (const sessionId of result.revoked) {
+    const replaced = sessionId === replacedSid
+    events.security(replaced ? 'session_revoked' : 'session_limit_evicted', {
+      ...about,
+      sessionId,
+      result: 'success',
+      cause: replaced ? 'replaced' : 'limit',
+    })
+  }
+  events.security('session_created', {
+    ...about,
+    sessionId: result.session.sid,
+    result: 'success',
+  })
+  return mint(core, result.session, seed)
+}
+
+function refusal(outcome: Exclude<Opened['outcome'], 'created'>): AuthError {
+  switch (outcome) {
+    case 'session_limit':
+      return new AuthError('session_limit', 'too many sessions are open; end one first')
+    case 'stale_login':
+      return new AuthError('stale_login', 'sessions were ended while logging in; try again')
+    case 'gone':
+      return new AuthError('session_ended', 'the session is over')
+  }
+}
+
+/** The presented session was somebody else's, or over. A login over it leaves it to nobody. */
+async function endForeignSession(
+  core: Core,
+  old: { readonly sid: string; readonly seedHash: string },
+  openedSid: string,
+): Promise<void> {
+  try {
+    const result = await core.store.revoke(old)
+    if (result.outcome === 'revoked') hearRevoked(core, [old.sid])
+  } catch (error) {
+    // Nobody will ever hold the new session's credentials; what is left of it ends by idleness.
+    hearRevoked(core, [openedSid])
+    await core.store.revoke({ sid: openedSid }).catch((cause: unknown) => {
+      core.events.operational('store_failure', { result: 'failure', cause: 'revoke', error: cause })
+    })
+    throw error
+  }
+}
+
+function createInput(core: Core, login: Login, seed: string) {
+  const { user, request } = login
+  core.issuer.assertFits(user.attributes, user.ref)
+  const sid = drawSessionId(user.ref)
+  const session: NewSession = {
+    sid,
+    user: user.ref,
+    seedHash: hashSeed(seed),
+    attributes: user.attributes,
+    bindingHash: hashBinding(sid, login.binding),
+    device: {
+      label: textOrNull(login.label ?? request.userAgent),
+      ip: textOrNull(request.ip),
+    },
+    remember: user.remember,
+    data: null,
+  }
+  return {
+    session,
+    lifetimes: core.settings.lifetimes,
+    limit: core.settings.limit,
+    loginAgeMs: Math.max(0, Math.floor(performance.now() - login.beganAt)),
+  }
+}
+
+function textOrNull(text: string | undefined): string | null {
+  return text === undefined || text === '' ? null : capText(text)
+}

@@ -1,0 +1,411 @@
+import type { Auth, RegisteredClaims } from './auth.ts'
+import type { User } from './attributes.ts'
+import type { CookieRole, CookieSpec } from './cookies.ts'
+import { checkCookieSpec } from './cookies.ts'
+import type { OriginPolicy } from './cross-origin.ts'
+import type { Duration } from './duration.ts'
+import { parseDuration } from './duration.ts'
+import { ConfigError } from './errors.ts'
+import type { LatchkeyEvent } from './events.ts'
+import type { RotationPolicy } from './rotation.ts'
+import type { Session } from './auth.ts'
+import type { Lifetimes } from './session.ts'
+import type { SigningKeyInput } from './signing-keys.ts'
+import type { SessionLimit, Store } from './store.ts'
+import { rejectUnknownOptions } from './unknown-options.ts'
+
+/** How credentials reach the client. */
+export type Delivery = 'cookie' | 'body'
+
+/** What happens to a plain access token while neither the feed nor the store can be asked. */
+export type OnStoreFailure = 'accept-signature' | 'deny'
+
+/** Options of the cookies. All cookies are HttpOnly with `Path=/`. */
+export interface CookieOptions {
+  /**
+   * Whether cookies need https. False is for development on plain http and refused in production.
+   *
+   * @defaultValue true, unless the issuer is an http origin, which only loopback may be
+   */
+  readonly secure?: boolean | undefined
+  /** SameSite of the session cookie; the other two are always Strict. @defaultValue `'lax'` */
+  readonly sameSite?: 'lax' | 'strict' | undefined
+  /**
+   * The names. @defaultValue `__Host-latchkey-session`, `__Host-latchkey-refresh`,
+   * `__Host-latchkey-access`; without the prefix when `secure` is false
+   */
+  readonly names?: Partial<Record<CookieRole, string>> | undefined
+  /** A parent domain that shares the cookies. Needs names without `__Host-`. @defaultValue none */
+  readonly domain?: string | undefined
+}
+
+/**
+ * Everything `createLatchkey` takes that does not belong to one web framework.
+ *
+ * @typeParam Claims - the app's own claims
+ * @typeParam Req - the framework's request
+ */
+export interface CoreOptions<Claims extends object, Req> {
+  /** The kit's name in tokens: an absolute https origin or URL; http on loopback. `iss`. */
+  readonly issuer: string
+  /** For whom access tokens are. @defaultValue the issuer */
+  readonly audience?: string | readonly string[] | undefined
+  /**
+   * What opaque tokens are proved with: position 0 signs, all verify; each at least 32 bytes.
+   * Rotate: append everywhere, move to the front, drop later.
+   *
+   * @defaultValue drawn at start; refused in production
+   */
+  readonly secrets?: readonly (string | Uint8Array)[] | undefined
+  /** Where sessions are kept. @defaultValue `memoryStore()`; refused in production unless named */
+  readonly store?: Store | undefined
+  /**
+   * Private keys of access tokens, JWK or PKCS#8 PEM with `alg`; position 0 signs, all verify.
+   *
+   * @defaultValue one ES256 key drawn at start; refused in production
+   */
+  readonly signingKeys?: readonly SigningKeyInput[] | undefined
+  /**
+   * Checks credentials, as the client sent them in the login's JSON body: who it is, or null.
+   * Throwing answers 500. Without it there is no login and no step-up route.
+   */
+  readonly authenticate?:
+    | ((credentials: unknown, req: Req) => MaybePromise<User<Claims> | null>)
+    | undefined
+  /**
+   * Asked at every refresh: what the user is now, or null to end the session. Throwing, or taking
+   * more than 2 s, answers 503 and the client tries again.
+   *
+   * @defaultValue the session's attributes stay as they are
+   */
+  readonly loadUser?:
+    | ((
+        user: { readonly id: string; readonly tenant: string },
+        session: Session<Claims>,
+      ) => MaybePromise<User<Claims> | null>)
+    | undefined
+  /** Who may end other users' sessions. @defaultValue nobody */
+  readonly authorizeAdmin?: ((auth: Auth<Claims>, req: Req) => MaybePromise<boolean>) | undefined
+  /** Life of an access token. @defaultValue `'15m'` */
+  readonly accessTokenTtl?: Duration | undefined
+  /** Longest pause between two activities of a session. At most `absoluteTimeout`. @defaultValue `'7d'` */
+  readonly idleTimeout?: Duration | undefined
+  /** Longest life of a session, whatever happens. @defaultValue `'30d'` */
+  readonly absoluteTimeout?: Duration | undefined
+  /** How long a used refresh token still gets the same successor. At most `'60s'`. @defaultValue `'10s'` */
+  readonly reuseGrace?: Duration | undefined
+  /**
+   * The same while nobody was seen to use the successor: the answer was lost. At most `'24h'`.
+   *
+   * @defaultValue `'0s'`, off
+   */
+  readonly lostResponseWindow?: Duration | undefined
+  /** What a stolen refresh token ends: its session, or all of its user's. @defaultValue `'session'` */
+  readonly onReuse?: 'session' | 'user' | undefined
+  /** Tolerance between clocks, on access tokens only. At most `'60s'`. @defaultValue `'30s'` */
+  readonly clockSkew?: Duration | undefined
+  /** Live sessions a user may have. @defaultValue `{ perUser: 100, onLimit: 'evict' }` */
+  readonly maxSessions?:
+    | { readonly perUser?: number | undefined; readonly onLimit?: 'evict' | 'refuse' | undefined }
+    | undefined
+  /**
+   * What tells one device from another, never the ip; kept as a hash. Undefined: nothing does.
+   *
+   * @defaultValue nothing
+   */
+  readonly deviceBinding?: ((req: Req) => string | undefined) | undefined
+  /** How session and refresh token reach the client. @defaultValue `'cookie'` */
+  readonly delivery?: Delivery | ((req: Req) => Delivery) | undefined
+  /** How the access token reaches the client. @defaultValue `'body'` */
+  readonly accessToken?: Delivery | undefined
+  /** @defaultValue see {@link CookieOptions} */
+  readonly cookies?: CookieOptions | undefined
+  /** Further origins whose pages may use the cookies, exact. @defaultValue none */
+  readonly allowedOrigins?: readonly string[] | undefined
+  /** `requireOrigin` refuses unsafe requests that say nothing of their origin. @defaultValue false */
+  readonly csrf?: { readonly requireOrigin?: boolean | undefined } | undefined
+  /** How long a store call may take. @defaultValue `'250ms'` */
+  readonly storeDeadline?: Duration | undefined
+  /** @defaultValue `'accept-signature'` */
+  readonly onStoreFailure?: OnStoreFailure | undefined
+  /** How long a node may hear nothing of the feed before it counts as blind. @defaultValue `'5s'` */
+  readonly maxStaleness?: Duration | undefined
+  /** Wall clock, epoch milliseconds. @defaultValue `Date.now` */
+  readonly clock?: (() => number) | undefined
+  /** Every event, for logs and metrics. What it throws is contained. @defaultValue none */
+  readonly onEvent?: ((event: LatchkeyEvent) => void) | undefined
+}
+
+/** A value or a promise of it. */
+export type MaybePromise<Value> = Value | Promise<Value>
+
+/** Options, checked and complete. Durations are milliseconds. */
+export interface Settings {
+  readonly issuer: string
+  readonly audience: readonly string[]
+  readonly accessTokenTtlMs: number
+  readonly lifetimes: Lifetimes
+  readonly rotation: RotationPolicy
+  readonly onReuse: 'session' | 'user'
+  readonly clockSkewMs: number
+  readonly limit: SessionLimit
+  readonly accessToken: Delivery
+  readonly cookies: Readonly<Record<CookieRole, CookieSpec>>
+  readonly origins: OriginPolicy
+  readonly storeDeadlineMs: number
+  readonly onStoreFailure: OnStoreFailure
+  readonly maxStalenessMs: number
+  readonly clock: () => number
+}
+
+/** All defaults. Durations as an app would write them. */
+export const DEFAULTS = {
+  accessTokenTtl: '15m',
+  idleTimeout: '7d',
+  absoluteTimeout: '30d',
+  reuseGrace: '10s',
+  lostResponseWindow: '0s',
+  onReuse: 'session',
+  clockSkew: '30s',
+  maxSessionsPerUser: 100,
+  onLimit: 'evict',
+  delivery: 'cookie',
+  accessToken: 'body',
+  sameSite: 'lax',
+  storeDeadline: '250ms',
+  onStoreFailure: 'accept-signature',
+  maxStaleness: '5s',
+} as const
+
+const KNOWN = [
+  'issuer',
+  'audience',
+  'secrets',
+  'store',
+  'signingKeys',
+  'authenticate',
+  'loadUser',
+  'authorizeAdmin',
+  'accessTokenTtl',
+  'idleTimeout',
+  'absoluteTimeout',
+  'reuseGrace',
+  'lostResponseWindow',
+  'onReuse',
+  'clockSkew',
+  'maxSessions',
+  'deviceBinding',
+  'delivery',
+  'accessToken',
+  'cookies',
+  'allowedOrigins',
+  'csrf',
+  'storeDeadline',
+  'onStoreFailure',
+  'maxStaleness',
+  'clock',
+  'onEvent',
+] as const satisfies readonly (keyof CoreOptions<RegisteredClaims, unknown>)[]
+
+const FUNCTIONS = [
+  'authenticate',
+  'loadUser',
+  'authorizeAdmin',
+  'deviceBinding',
+  'clock',
+  'onEvent',
+] as const
+
+const S = 1000
+const MINUTE = 60 * S
+const DAY = 1440 * MINUTE
+
+/**
+ * Checks all options once.
+ *
+ * @param options - what the app wrote; never changed
+ * @param production - whether development conveniences are refused
+ * @param alsoKnown - options that the framework layer reads itself
+ * @throws {ConfigError} `invalid_option`, naming the option and the fix
+ */
+export function parseOptions<Claims extends object, Req>(
+  options: CoreOptions<Claims, Req>,
+  production: boolean,
+  alsoKnown: readonly string[] = [],
+): Settings {
+  rejectUnknownOptions('', options, [...KNOWN, ...alsoKnown])
+  for (const name of FUNCTIONS) {
+    if (options[name] !== undefined && typeof options[name] !== 'function') {
+      throw new ConfigError(name, 'must be a function')
+    }
+  }
+  const issuer = parseIssuer(options.issuer)
+  const absoluteTimeoutMs = duration(options, 'absoluteTimeout', MINUTE, 400 * DAY)
+  const idleTimeoutMs = duration(options, 'idleTimeout', 10 * S, 400 * DAY)
+  if (idleTimeoutMs > absoluteTimeoutMs) {
+    throw new ConfigError('idleTimeout', 'must not be longer than absoluteTimeout')
+  }
+  return {
+    issuer: options.issuer,
+    audience: parseAudience(options.audience ?? options.issuer),
+    accessTokenTtlMs: duration(options, 'accessTokenTtl', 10 * S, DAY),
+    lifetimes: { idleTimeoutMs, absoluteTimeoutMs },
+    rotation: {
+      reuseGraceMs: duration(options, 'reuseGrace', 0, MINUTE),
+      lostResponseWindowMs: duration(options, 'lostResponseWindow', 0, DAY),
+    },
+    onReuse: oneOf('onReuse', options.onReuse ?? DEFAULTS.onReuse, ['session', 'user']),
+    clockSkewMs: duration(options, 'clockSkew', 0, MINUTE),
+    limit: parseLimit(options.maxSessions),
+    accessToken: oneOf('accessToken', options.accessToken ?? DEFAULTS.accessToken, DELIVERIES),
+    cookies: parseCookies(options.cookies ?? {}, issuer, production),
+    origins: parseOrigins(issuer, options.allowedOrigins ?? [], options.csrf ?? {}),
+    storeDeadlineMs: duration(options, 'storeDeadline', 10, 10 * S),
+    onStoreFailure: oneOf(
+      'onStoreFailure',
+      options.onStoreFailure ?? DEFAULTS.onStoreFailure,
+      ON_STORE_FAILURE,
+    ),
+    maxStalenessMs: duration(options, 'maxStaleness', 1 * S, 5 * MINUTE),
+    clock: options.clock ?? Date.now,
+  }
+}
+
+/** The values of `delivery` and `accessToken`. */
+export const DELIVERIES: readonly Delivery[] = ['cookie', 'body']
+
+/** The values of `onStoreFailure`. */
+export const ON_STORE_FAILURE: readonly OnStoreFailure[] = ['accept-signature', 'deny']
+
+/**
+ * A value that must be one of a few.
+ *
+ * @throws {ConfigError} `invalid_option` naming the choices
+ */
+export function oneOf<Value extends string>(
+  name: string,
+  value: unknown,
+  allowed: readonly Value[],
+): Value {
+  const found = allowed.find((candidate) => candidate === value)
+  if (found === undefined) {
+    throw new ConfigError(name, `must be ${allowed.map((text) => `'${text}'`).join(' or ')}`)
+  }
+  return found
+}
+
+type DurationOption = {
+  [Name in keyof typeof DEFAULTS]: (typeof DEFAULTS)[Name] extends Duration ? Name : never
+}[keyof typeof DEFAULTS]
+
+function duration<Claims extends object, Req>(
+  options: CoreOptions<Claims, Req>,
+  name: DurationOption,
+  minMs: number,
+  maxMs: number,
+): number {
+  return parseDuration(name, options[name] ?? DEFAULTS[name], { minMs, maxMs })
+}
+
+function parseIssuer(issuer: unknown): URL {
+  if (typeof issuer !== 'string' || !URL.canParse(issuer)) {
+    throw new ConfigError('issuer', "must be an absolute URL, such as 'https://app.example'")
+  }
+  const url = new URL(issuer)
+  const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(url.hostname)
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback)) {
+    throw new ConfigError('issuer', 'must be https; http is for loopback only')
+  }
+  // RFC 8414 §2: no query and no fragment.
+  if (url.search !== '' || url.hash !== '' || url.username !== '' || url.password !== '') {
+    throw new ConfigError('issuer', 'must have no query, fragment or credentials')
+  }
+  return url
+}
+
+function parseAudience(audience: unknown): readonly string[] {
+  const list: unknown = typeof audience === 'string' ? [audience] : audience
+  if (!Array.isArray(list) || list.length === 0 || !list.every(isText)) {
+    throw new ConfigError('audience', 'must be a text or a list of texts')
+  }
+  return [...list]
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+function parseLimit(maxSessions: unknown = {}): SessionLimit {
+  if (typeof maxSessions !== 'object' || maxSessions === null) {
+    throw new ConfigError('maxSessions', 'must be an object such as { perUser: 100 }')
+  }
+  rejectUnknownOptions('maxSessions', maxSessions, ['perUser', 'onLimit'])
+  const { perUser, onLimit }: { perUser?: unknown; onLimit?: unknown } = maxSessions
+  const max = perUser ?? DEFAULTS.maxSessionsPerUser
+  if (typeof max !== 'number' || !Number.isInteger(max) || max < 1 || max > 1000) {
+    throw new ConfigError('maxSessions.perUser', 'must be a whole number from 1 to 1000')
+  }
+  return {
+    max,
+    onLimit: oneOf('maxSessions.onLimit', onLimit ?? DEFAULTS.onLimit, ['evict', 'refuse']),
+  }
+}
+
+function parseCookies(
+  options: CookieOptions,
+  issuer: URL,
+  production: boolean,
+): Record<CookieRole, CookieSpec> {
+  rejectUnknownOptions('cookies', options, ['secure', 'sameSite', 'names', 'domain'])
+  const { secure = issuer.protocol === 'https:' || production, names = {}, domain } = options
+  if (typeof secure !== 'boolean') throw new ConfigError('cookies.secure', 'must be true or false')
+  if (!secure && production) {
+    throw new ConfigError('cookies.secure', 'must not be false in production; remove it')
+  }
+  rejectUnknownOptions('cookies.names', names, ['session', 'refresh', 'access'])
+  const prefix = secure ? '__Host-' : ''
+  const session = oneOf('cookies.sameSite', options.sameSite ?? DEFAULTS.sameSite, [
+    'lax',
+    'strict',
+  ])
+  const spec = (role: CookieRole, sameSite: CookieSpec['sameSite']): CookieSpec => {
+    const made = { name: names[role] ?? `${prefix}latchkey-${role}`, secure, sameSite, domain }
+    checkCookieSpec(`cookies.names.${role}`, made)
+    return made
+  }
+  const cookies = {
+    session: spec('session', session === 'strict' ? 'Strict' : 'Lax'),
+    refresh: spec('refresh', 'Strict'),
+    access: spec('access', 'Strict'),
+  }
+  if (new Set(Object.values(cookies).map(({ name }) => name)).size < 3) {
+    throw new ConfigError('cookies.names', 'must differ from each other')
+  }
+  return cookies
+}
+
+function parseOrigins(
+  issuer: URL,
+  allowedOrigins: readonly unknown[],
+  csrf: { readonly requireOrigin?: unknown },
+): OriginPolicy {
+  if (!Array.isArray(allowedOrigins)) {
+    throw new ConfigError('allowedOrigins', 'must be a list of origins')
+  }
+  rejectUnknownOptions('csrf', csrf, ['requireOrigin'])
+  const { requireOrigin = false } = csrf
+  if (typeof requireOrigin !== 'boolean') {
+    throw new ConfigError('csrf.requireOrigin', 'must be true or false')
+  }
+  const origins = allowedOrigins.map((origin: unknown, index) => {
+    // An origin is compared as text: whatever is not spelled as URL.origin spells it never matches.
+    if (typeof origin !== 'string' || !URL.canParse(origin) || new URL(origin).origin !== origin) {
+      throw new ConfigError(
+        `allowedOrigins[${index}]`,
+        "must be an exact origin, such as 'https://admin.app.example'",
+      )
+    }
+    return origin
+  })
+  return { allowed: new Set([issuer.origin, ...origins]), requireOrigin }
+}

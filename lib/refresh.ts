@@ -1,0 +1,219 @@
+import type { User } from './attributes.ts'
+import { isSameAttributes, reloadAttributes } from './attributes.ts'
+import type { Session } from './auth.ts'
+import { toSession } from './auth.ts'
+import type { SessionChecks } from './check-session.ts'
+import type { Core } from './core.ts'
+import { hearRevoked } from './core.ts'
+import type { ErrorCode, RefreshOutcome } from './errors.ts'
+import { AuthError, StoreUnavailable } from './errors.ts'
+import type { RequestFacts } from './events.ts'
+import type { Credentials } from './mint.ts'
+import { mint } from './mint.ts'
+import type { MaybePromise } from './options.ts'
+import { readRefreshToken } from './refresh-token.ts'
+import { drawAttempt, hashAttempt, hashBinding, hashSeed } from './session-id.ts'
+import type { SessionRecord } from './session.ts'
+import type { RotateResult } from './store.ts'
+
+/** A refresh as it came in. */
+export interface RefreshRequest {
+  /** The refresh token as presented. */
+  readonly token: string
+  /** The client's `Idempotency-Key`; undefined when it sent none. */
+  readonly attempt: string | undefined
+  /** What tells this device from another; undefined when nothing does. */
+  readonly binding: string | undefined
+  readonly request: RequestFacts
+}
+
+/** The app's `loadUser`. */
+export type LoadUser<Claims extends object> = (
+  user: { readonly id: string; readonly tenant: string },
+  session: Session<Claims>,
+) => MaybePromise<User<Claims> | null>
+
+const LOAD_USER_DEADLINE_MS = 2000
+const MAX_UPDATE_TRIES = 3
+
+const TERMINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'credentials_missing',
+  'refresh_invalid',
+  'refresh_reused',
+  'session_ended',
+  'session_revoked',
+])
+
+/**
+ * What a failed refresh means for the client. It ends its session on `terminal` only; after
+ * anything else the session may be alive and the same token is good for another try.
+ */
+export function refreshOutcome(code: ErrorCode): RefreshOutcome {
+  return TERMINAL.has(code) ? 'terminal' : 'retryable'
+}
+
+/**
+ * Buys the next credentials of a session: MAC, rotation (one store call), `loadUser`, an update if
+ * it changed something, signing.
+ *
+ * @throws {AuthError} terminal: `refresh_invalid`, `refresh_reused`, `session_ended`,
+ *   `session_revoked`; retryable: `user_lookup_failed` (503)
+ * @throws {StoreUnavailable} retryable: the retry is answered with the same successor
+ */
+export async function refreshSession<Claims extends object>(
+  core: Core,
+  checks: SessionChecks,
+  loadUser: LoadUser<Claims> | undefined,
+  presented: RefreshRequest,
+): Promise<Credentials> {
+  const token = readRefreshToken(core.ring, presented.token)
+  if (token === null) throw invalid()
+  const { sid, seed, generation } = token
+  checks.refuseRevoked(sid)
+  const rotated = await core.store.rotate({
+    sid,
+    seedHash: hashSeed(seed),
+    generation,
+    attemptHash: hashAttempt(presented.attempt ?? drawAttempt()),
+    bindingHash: hashBinding(sid, presented.binding),
+    policy: core.settings.rotation,
+    idleTimeoutMs: core.settings.lifetimes.idleTimeoutMs,
+    onReuse: core.settings.onReuse,
+  })
+  const session = accept(core, rotated, sid, presented.request)
+  const reloaded =
+    loadUser === undefined ? session : await reload(core, loadUser, session, presented)
+  // A logout that was acknowledged while `loadUser` took its time: no credential leaves after it.
+  checks.refuseRevoked(sid)
+  return mint(core, reloaded, seed)
+}
+
+function accept(
+  core: Core,
+  result: RotateResult,
+  sid: string,
+  request: RequestFacts,
+): SessionRecord {
+  const { events } = core
+  switch (result.outcome) {
+    case 'gone':
+      throw new AuthError('session_ended', 'the session is over')
+    case 'invalid':
+      // Both take a MAC of ours: a leaked secret, or a store that was set back a long way.
+      events.security('malicious_token', {
+        sessionId: sid,
+        request,
+        result: 'failure',
+        cause: result.cause,
+      })
+      throw invalid()
+    case 'reused':
+      hearRevoked(core, result.revoked)
+      events.security('authn_token_reuse', {
+        user: result.session.user,
+        sessionId: sid,
+        request,
+        result: 'failure',
+        cause: 'reused',
+        detail: {
+          distance: result.distance,
+          age_ms: result.ageMs,
+          revoked: result.revoked.length,
+        },
+      })
+      throw new AuthError('refresh_reused', 'the refresh token was used before; log in again')
+    case 'replayed':
+      events.operational('session_replayed', {
+        user: result.session.user,
+        sessionId: sid,
+        request,
+        result: 'success',
+        cause: result.cause,
+      })
+      return result.session
+    case 'rotated':
+    case 'recovered':
+      reportRotation(core, result, request)
+      return result.session
+  }
+}
+
+function reportRotation(
+  core: Core,
+  result: Extract<RotateResult, { outcome: 'rotated' | 'recovered' }>,
+  request: RequestFacts,
+): void {
+  const { session, outcome, deviceChanged } = result
+  const about = { user: session.user, sessionId: session.sid, request, result: 'success' } as const
+  if (outcome === 'recovered') core.events.security('authn_token_recovered', about)
+  if (deviceChanged) core.events.security('session_device_changed', about)
+  core.events.operational('session_renewed', { ...about, cause: outcome })
+}
+
+async function reload<Claims extends object>(
+  core: Core,
+  loadUser: LoadUser<Claims>,
+  session: SessionRecord,
+  { request }: RefreshRequest,
+): Promise<SessionRecord> {
+  const { sid, user: ref } = session
+  const about = { user: ref, sessionId: sid, request }
+  let user: User<Claims> | null
+  try {
+    user = await withinDeadline(loadUser({ ...ref }, toSession<Claims>(session)))
+  } catch (error) {
+    core.events.operational('hook_failure', {
+      ...about,
+      result: 'failure',
+      cause: 'loadUser',
+      error,
+    })
+    throw new AuthError('user_lookup_failed', 'the user could not be looked up; try again', {
+      cause: error,
+    })
+  }
+  if (user === null) {
+    await core.store.revoke({ sid })
+    hearRevoked(core, [sid])
+    core.events.security('session_revoked', { ...about, result: 'success', cause: 'user_gone' })
+    throw new AuthError('session_ended', 'the session is over')
+  }
+  return updateAttributes(core, user, session)
+}
+
+/** Writes only what changed, and once more on top of what somebody else changed meanwhile. */
+async function updateAttributes<Claims extends object>(
+  core: Core,
+  user: User<Claims>,
+  read: SessionRecord,
+): Promise<SessionRecord> {
+  let session = read
+  for (let tries = 0; tries < MAX_UPDATE_TRIES; tries++) {
+    const attributes = reloadAttributes(user, session.user, session.attributes)
+    if (isSameAttributes(attributes, session.attributes)) return session
+    core.issuer.assertFits(attributes, session.user)
+    const result = await core.store.update({ sid: session.sid, ver: session.ver, attributes })
+    if (result.outcome === 'gone') throw new AuthError('session_ended', 'the session is over')
+    session = result.session
+    if (result.outcome === 'updated') {
+      core.follower.hear([{ sid: session.sid, ver: session.ver }])
+      return session
+    }
+  }
+  throw new StoreUnavailable('update', { cause: new Error('changed by others again and again') })
+}
+
+async function withinDeadline<Value>(work: MaybePromise<Value>): Promise<Value> {
+  return new Promise<Value>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`loadUser took longer than ${LOAD_USER_DEADLINE_MS} ms`))
+    }, LOAD_USER_DEADLINE_MS)
+    Promise.resolve(work)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer))
+  })
+}
+
+function invalid(): AuthError {
+  return new AuthError('refresh_invalid', 'the refresh token is not good')
+}

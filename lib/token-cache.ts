@@ -1,0 +1,78 @@
+import type { AccessClaims } from './access-token-claims.ts'
+import type { JsonObject } from './session.ts'
+
+/** A verified token. */
+export interface RememberedToken<Claims extends object = JsonObject> {
+  /** The key that verified it. */
+  readonly kid: string
+  readonly claims: AccessClaims<Claims>
+}
+
+/** Remembers verified tokens by their text, in bounded memory. */
+export interface TokenCache<Claims extends object = JsonObject> {
+  get(token: string): RememberedToken<Claims> | undefined
+  /** Remembers a token that has been verified. What was refused is never remembered. */
+  set(token: string, kid: string, claims: AccessClaims<Claims>): void
+  clear(): void
+}
+
+/** How much memory remembered tokens may take. */
+export const DEFAULT_CACHE_BYTES: number = 8 * 1024 * 1024
+
+/**
+ * A cache of two generations: what is asked for moves to the young one, and when that is half of
+ * the bytes it becomes the old one and the old one is dropped. A hit thus never reorders anything,
+ * and nothing that is in use is lost.
+ *
+ * @param maxBytes - estimate of the memory it may take; 0 remembers nothing
+ */
+export function createTokenCache<Claims extends object = JsonObject>(
+  maxBytes: number = DEFAULT_CACHE_BYTES,
+): TokenCache<Claims> {
+  let young = new Map<string, RememberedToken<Claims>>()
+  let old = new Map<string, RememberedToken<Claims>>()
+  let youngBytes = 0
+
+  function remember(token: string, entry: RememberedToken<Claims>): void {
+    const bytes = entryBytes(token)
+    if (bytes > maxBytes / 2) return
+    if (youngBytes + bytes > maxBytes / 2) {
+      old = young
+      young = new Map()
+      youngBytes = 0
+    }
+    if (!young.has(token)) youngBytes += bytes
+    young.set(token, entry)
+  }
+
+  return {
+    get(token) {
+      const entry = young.get(token)
+      if (entry !== undefined) return entry
+      const aged = old.get(token)
+      if (aged !== undefined) remember(token, aged)
+      return aged
+    },
+    set(token, kid, claims) {
+      remember(detach(token), { kid, claims })
+    },
+    clear() {
+      young = new Map()
+      old = new Map()
+      youngBytes = 0
+    },
+  }
+}
+
+/** What an entry takes in memory: the text, and the claims parsed from it with their objects. */
+function entryBytes(token: string): number {
+  return 2 * token.length + 600
+}
+
+/**
+ * The same text in memory of its own. A slice of a request header keeps the whole header alive,
+ * which may be twenty times as long as the token.
+ */
+function detach(text: string): string {
+  return ` ${text}`.slice(1)
+}

@@ -1,0 +1,109 @@
+import cookieParser from 'cookie-parser'
+import type { NextFunction, Request, RequestHandler, Response, Router } from 'express'
+import express from 'express'
+import helmet from 'helmet'
+import { AuthError, methodNotAllowed } from '../lib/errors.ts'
+import type { Context } from './context.ts'
+import { answerFailure } from './failure.ts'
+import { createHybridGuard } from './hybrid-guard.ts'
+import { createLogin, createStepUp } from './login-routes.ts'
+import { createRefreshRoute } from './refresh-route.ts'
+import { answering } from './route.ts'
+import { createSessionRoutes } from './session-routes.ts'
+
+/** How long verifiers may keep the public keys, in seconds. */
+const JWKS_MAX_AGE_S = 300
+
+/**
+ * Makes `authRoutes`: a router with everything a login needs, to be mounted where the app likes.
+ * Without `authenticate` it has no login and no step-up: the app then calls `signIn` itself.
+ */
+export function createAuthRoutes<Claims extends object>(context: Context<Claims>): () => Router {
+  const { options } = context
+
+  return function authRoutes() {
+    // Exact paths only, so that whatever looks at paths in front of us sees the same routes.
+    const router = express.Router({ caseSensitive: true, strict: true })
+    const checked = createHybridGuard(context)({ sensitive: true })
+    const sessions = createSessionRoutes(context)
+    const { authenticate } = options
+
+    router.use(
+      helmet({
+        contentSecurityPolicy: {
+          useDefaults: false,
+          directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+        },
+        // Whether the whole host is https only is the app's to say.
+        strictTransportSecurity: false,
+      }),
+      // For the app's hooks; latchkey reads its own cookies from the header, duplicates and all.
+      cookieParser(),
+    )
+
+    const routes: Record<string, Record<string, RequestHandler[]>> = {
+      '/refresh': { post: [createRefreshRoute(context)()] },
+      '/logout': { post: [answering(context, sessions.logout)] },
+      '/logout-all': { post: [checked, answering(context, sessions.logoutAll)] },
+      '/session': { get: [checked, answering(context, sessions.current)] },
+      '/sessions': {
+        get: [checked, answering(context, sessions.list)],
+        delete: [checked, answering(context, sessions.endMany)],
+      },
+      '/sessions/:id': { delete: [checked, answering(context, sessions.endOne)] },
+      '/.well-known/jwks.json': { get: [createJwks(context)] },
+    }
+    if (authenticate !== undefined) {
+      routes['/login'] = { post: [answering(context, createLogin(context, authenticate), 'token')] }
+      routes['/step-up'] = {
+        post: [checked, answering(context, createStepUp(context, authenticate), 'token')],
+      }
+    }
+
+    for (const [path, methods] of Object.entries(routes)) {
+      const route = router.route(path)
+      const { get, post, delete: del } = methods
+      if (get !== undefined) route.get(...get)
+      if (post !== undefined) route.post(...post)
+      if (del !== undefined) route.delete(...del)
+      route.all(onOtherMethod(context, Object.keys(methods)))
+    }
+
+    router.use(
+      answering(context, () => {
+        throw new AuthError('not_found', 'there is no such route')
+      }),
+    )
+    router.use((error: unknown, req: Request, res: Response, next: NextFunction) => {
+      // A path that cannot be decoded names nothing.
+      const failure =
+        error instanceof URIError ? new AuthError('not_found', 'there is no such route') : error
+      answerFailure(context, failure, 'Session', req, res, next)
+    })
+    return router
+  }
+}
+
+function createJwks<Claims extends object>(context: Context<Claims>): RequestHandler {
+  return (_req, res) => {
+    res
+      .set('Cache-Control', `public, max-age=${JWKS_MAX_AGE_S}`)
+      .set('Content-Type', 'application/jwk-set+json')
+      .send(JSON.stringify(context.core.signingKeys.jwks))
+  }
+}
+
+function onOtherMethod<Claims extends object>(
+  context: Context<Claims>,
+  methods: readonly string[],
+): RequestHandler {
+  const allowed = methods.flatMap((method) => (method === 'get' ? ['GET', 'HEAD'] : [method]))
+  const upper = allowed.map((method) => method.toUpperCase())
+  return answering(context, (req, res) => {
+    if (req.method !== 'OPTIONS') throw methodNotAllowed(upper)
+    res
+      .set('Allow', [...upper, 'OPTIONS'].join(', '))
+      .status(204)
+      .end()
+  })
+}

@@ -1,0 +1,105 @@
+import type { NextFunction, Request, Response } from 'express'
+import type { Auth } from '../lib/auth.ts'
+import type { SessionChecks } from '../lib/check-session.ts'
+import type { Core } from '../lib/core.ts'
+import type { AnyLatchkeyError } from '../lib/errors.ts'
+import { InternalError } from '../lib/errors.ts'
+import type { RequestFacts } from '../lib/events.ts'
+import type { CoreOptions, Delivery } from '../lib/options.ts'
+import type { AccessClaims } from '../lib/access-token-claims.ts'
+import type { SessionRecord } from '../lib/session.ts'
+
+/** Answers what a guard or route refused, in the place of latchkey's problem+json. */
+export type ErrorHandler = (
+  error: AnyLatchkeyError,
+  req: Request,
+  res: Response,
+  next: NextFunction,
+) => void
+
+/** Everything `createLatchkey` takes. */
+export interface LatchkeyOptions<Claims extends object> extends CoreOptions<Claims, Request> {
+  /**
+   * Answers refusals and failures itself. The error carries `status`, `code` and `headers`.
+   *
+   * @defaultValue problem+json (RFC 9457)
+   */
+  readonly onError?: ErrorHandler | undefined
+}
+
+/**
+ * What guards found out about one request, with how well they know it. A later guard takes from it
+ * only what is as strong as what it would find out itself.
+ */
+export interface Memo {
+  /** The access token whose signature and claims were verified. */
+  access?: { readonly text: string; readonly claims: AccessClaims }
+  /** The credential the store vouched for during this request, and the session it belongs to. */
+  checked?: { readonly text: string; readonly session: SessionRecord }
+  /** What the last guard let pass. */
+  auth?: Auth<object>
+}
+
+/** What the Express layer of one kit works with. */
+export interface Context<Claims extends object> {
+  readonly core: Core
+  readonly checks: SessionChecks
+  readonly options: LatchkeyOptions<Claims>
+  /** The request's memo, made when there is none. */
+  readonly memo: (req: Request) => Memo
+}
+
+/** Makes the accessor for memos that only this kit sees. */
+export function createMemo(): (req: Request) => Memo {
+  const key = Symbol('latchkey')
+  return (req: Request & { [key]?: Memo }) => (req[key] ??= {})
+}
+
+/** Who is asking, for the audit trail. `req.ip` honours the app's `trust proxy`. */
+export function requestFacts(req: Request): RequestFacts {
+  return { ip: req.ip, userAgent: req.headers['user-agent'] }
+}
+
+/** What tells the client's device from another, by the app's `deviceBinding`. */
+export function readBinding<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+): string | undefined {
+  const { deviceBinding } = context.options
+  if (deviceBinding === undefined) return undefined
+  let binding: unknown
+  try {
+    binding = deviceBinding(req)
+  } catch (error) {
+    throw hookFailure(context, 'deviceBinding', error)
+  }
+  if (binding === undefined || binding === '') return undefined
+  if (typeof binding !== 'string') {
+    throw hookFailure(context, 'deviceBinding', new TypeError('must return text or undefined'))
+  }
+  return binding
+}
+
+/** How credentials reach this client. */
+export function readDelivery<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+): Delivery {
+  const { delivery = 'cookie' } = context.options
+  if (typeof delivery !== 'function') return delivery
+  try {
+    return delivery(req) === 'body' ? 'body' : 'cookie'
+  } catch (error) {
+    throw hookFailure(context, 'delivery', error)
+  }
+}
+
+/** A hook of the app threw: reported with its cause, answered without. */
+export function hookFailure<Claims extends object>(
+  context: Context<Claims>,
+  hook: string,
+  error: unknown,
+): InternalError {
+  context.core.events.operational('hook_failure', { result: 'failure', cause: hook, error })
+  return new InternalError(`${hook} failed`, { cause: error })
+}

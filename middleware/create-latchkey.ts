@@ -1,0 +1,177 @@
+import { randomBytes } from 'node:crypto'
+import type { Request, Response, Router } from 'express'
+import type { User } from '../lib/attributes.ts'
+import type { Auth, RegisteredClaims } from '../lib/auth.ts'
+import { createSessionChecks } from '../lib/check-session.ts'
+import { createCore } from '../lib/core.ts'
+import { ConfigError } from '../lib/errors.ts'
+import { createKeyRing } from '../lib/key-ring.ts'
+import { DELIVERIES, oneOf, parseOptions } from '../lib/options.ts'
+import type { Sessions } from '../lib/sessions.ts'
+import { createSessions } from '../lib/sessions.ts'
+import type { PublicJwk } from '../lib/signing-keys.ts'
+import { generateSigningKey, parseSigningKeys } from '../lib/signing-keys.ts'
+import type { AuditEvent, AuditQuery, Page } from '../lib/store.ts'
+import { memoryStore } from '../stores/memory.ts'
+import { createAuthRoutes } from './auth-routes.ts'
+import type { Context, LatchkeyOptions } from './context.ts'
+import { createMemo } from './context.ts'
+import type { Guard } from './guard.ts'
+import { refuseUncalled } from './guard.ts'
+import type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
+import type { Health } from './health.ts'
+import { readHealth } from './health.ts'
+import { createHybridGuard } from './hybrid-guard.ts'
+import { createRefreshRoute } from './refresh-route.ts'
+import { createRequireJwt } from './require-jwt.ts'
+import { createRequireSession } from './require-session.ts'
+import { requireAuth } from './route.ts'
+import type { SignedIn, SignInOptions } from './sign-in.ts'
+import { createSignIn, createSignOut } from './sign-in.ts'
+
+/**
+ * Everything an app does with logins. All members stand alone and may be destructured.
+ *
+ * @typeParam Claims - the app's own claims
+ */
+export interface Latchkey<Claims extends object = RegisteredClaims> {
+  /** Guard: a session token, and the store is asked. */
+  readonly requireSession: (options?: SessionGuardOptions<Claims>) => Guard
+  /** Guard: an access token, judged by signature and feed; no store. */
+  readonly requireJwt: (options?: GuardOptions) => Guard
+  /** Guard: an access token first; the store is asked when the operation calls for it. */
+  readonly hybridGuard: (options?: HybridGuardOptions<Claims>) => Guard
+  /** `POST` handler that buys the next credentials with a refresh token. Part of `authRoutes`. */
+  readonly refreshRoute: () => Guard
+  /** The router with login, refresh, logout, sessions, step-up and the public keys. */
+  readonly authRoutes: () => Router
+  /**
+   * Signs in a user the app has authenticated itself: opens the session, replaces one that came
+   * along, sets the cookies. Resolves once the store has acknowledged it.
+   *
+   * @throws {AuthError} `session_limit`, `stale_login`, `user_invalid`
+   * @throws {StoreUnavailable} no cookie was set
+   */
+  readonly signIn: (
+    req: Request,
+    res: Response,
+    user: User<Claims>,
+    options?: SignInOptions,
+  ) => Promise<SignedIn<Claims>>
+  /**
+   * Ends the sessions whose credentials came with the request, and clears the cookies.
+   *
+   * @throws {AuthError} `cross_origin`
+   * @throws {StoreUnavailable} nothing is known to have ended; the cookies stay
+   */
+  readonly signOut: (req: Request, res: Response) => Promise<void>
+  /**
+   * Who is asking, after a guard.
+   *
+   * @throws {InternalError} when no guard of this kit let the request pass
+   */
+  readonly getAuth: (req: Request) => Auth<Claims>
+  /** Sessions outside of any request. */
+  readonly sessions: Sessions<Claims>
+  /** The signing keys. */
+  readonly keys: {
+    /** The public keys (RFC 7517), for services that verify access tokens by themselves. */
+    readonly jwks: { readonly keys: readonly PublicJwk[] }
+  }
+  /** The audit trail. */
+  readonly audit: {
+    /** Events, newest first; `limit` 1 to 100. @throws {StoreUnavailable} */
+    query(query: AuditQuery): Promise<Page<AuditEvent>>
+  }
+  /** How this node is doing. Asks nobody. */
+  readonly health: () => Health
+  /** Resolves once this node has loaded the feed: from then on `requireJwt` asks no store. */
+  readonly ready: () => Promise<void>
+  /** Writes what is buffered and stops following the feed. A store the app made stays open. */
+  readonly close: () => Promise<void>
+}
+
+/**
+ * Makes a kit.
+ *
+ * @typeParam Claims - the app's own claims, as `authenticate` returns them
+ * @throws {ConfigError} `invalid_option`, naming the option and the fix
+ *
+ * @example
+ * ```ts
+ * const latchkey = createLatchkey({ issuer: 'https://app.example', secrets, signingKeys, store, authenticate })
+ * app.use('/auth', latchkey.authRoutes())
+ * app.get('/api', latchkey.requireJwt(), api)
+ * ```
+ */
+export function createLatchkey<Claims extends object = RegisteredClaims>(
+  options: LatchkeyOptions<Claims>,
+): Latchkey<Claims> {
+  if (typeof options !== 'object') throw new ConfigError('options', 'must be an object')
+  const production = process.env['NODE_ENV'] === 'production'
+  const settings = parseOptions(options, production, ['onError'])
+  if (options.onError !== undefined && typeof options.onError !== 'function') {
+    throw new ConfigError('onError', 'must be a function')
+  }
+  if (typeof options.delivery !== 'function') {
+    oneOf('delivery', options.delivery ?? 'cookie', DELIVERIES)
+  }
+  const drawn = (['secrets', 'signingKeys', 'store'] as const).filter(
+    (name) => options[name] === undefined,
+  )
+  const [missing] = drawn
+  if (production && missing !== undefined) throw new ConfigError(missing, PRODUCTION_FIX[missing])
+
+  const ring = createKeyRing(options.secrets ?? [randomBytes(32)])
+  const signingKeys = parseSigningKeys(options.signingKeys ?? [generateSigningKey()])
+  const store = options.store ?? memoryStore({ clock: settings.clock })
+  const core = createCore({ settings, store, ring, signingKeys, onEvent: options.onEvent })
+  for (const name of drawn) {
+    core.events.warn(`development_${name}`, `latchkey: no ${name} given; ${DRAWN[name]}`)
+  }
+
+  const context: Context<Claims> = {
+    core,
+    checks: createSessionChecks(core),
+    options,
+    memo: createMemo(),
+  }
+  return {
+    requireSession: refuseUncalled('requireSession', createRequireSession(context)),
+    requireJwt: refuseUncalled('requireJwt', createRequireJwt(context)),
+    hybridGuard: refuseUncalled('hybridGuard', createHybridGuard(context)),
+    refreshRoute: refuseUncalled('refreshRoute', createRefreshRoute(context)),
+    authRoutes: refuseUncalled('authRoutes', createAuthRoutes(context)),
+    signIn: createSignIn(context),
+    signOut: createSignOut(context),
+    getAuth: (req) => requireAuth(context, req),
+    sessions: createSessions<Claims>(core),
+    keys: { jwks: signingKeys.jwks },
+    audit: { query: async (query) => core.store.audit.query(query) },
+    health: () => readHealth(core),
+    ready: async () => core.follower.ready,
+    async close() {
+      await core.follower.close()
+      await core.events.flush()
+      if (options.store === undefined) await store.close()
+    },
+  }
+}
+
+type Drawn = 'secrets' | 'signingKeys' | 'store'
+
+const PRODUCTION_FIX: Readonly<Record<Drawn, string>> = {
+  secrets:
+    'must be given in production: a list of secrets that all nodes share, each made with ' +
+    `node -p "crypto.randomBytes(32).toString('base64url')"`,
+  signingKeys:
+    'must be given in production: a list of private keys that all nodes share, such as ' +
+    "[JSON.parse(process.env.SIGNING_KEY)] with a JWK that has an alg of 'ES256'",
+  store: 'must be named in production: memoryStore() if one process is all there is',
+}
+
+const DRAWN: Readonly<Record<Drawn, string>> = {
+  secrets: 'drawn at start: a restart ends every session. Production refuses this',
+  signingKeys: 'drawn at start: a restart voids every access token. Production refuses this',
+  store: 'sessions are kept in this process only. Production refuses this',
+}

@@ -1,0 +1,250 @@
+import type { NextFunction, Request, Response } from 'express'
+import type { AccessClaims } from '../lib/access-token-claims.ts'
+import type { Auth } from '../lib/auth.ts'
+import { toSession, typedClaims } from '../lib/auth.ts'
+import { AuthError, ConfigError } from '../lib/errors.ts'
+import { decideAccess } from '../lib/guard-policy.ts'
+import type { SessionRecord } from '../lib/session.ts'
+import type { Context } from './context.ts'
+import { hookFailure, readBinding, requestFacts } from './context.ts'
+import type { Accepts, Presented } from './credentials.ts'
+import { ambiguous, choosePresented, cookieTexts, oneSessionToken } from './credentials.ts'
+import { refuseCrossOrigin } from './csrf.ts'
+import type { ParsedGuardOptions } from './guard-options.ts'
+import { hashBinding } from '../lib/session-id.ts'
+import { answerFailure } from './failure.ts'
+import type { Scheme } from './problem.ts'
+
+/** A middleware that lets a request pass with `req.auth`, or answers it. Never sets a cookie. */
+export type Guard = (req: Request, res: Response, next: NextFunction) => Promise<void>
+
+/** How one kind of guard authenticates what the request carries. */
+export type Authenticate<Claims extends object> = (
+  req: Request,
+  presented: Presented,
+) => Promise<Authenticated<Claims>>
+
+/** Who it is, and the session when the store was asked. */
+export interface Authenticated<Claims extends object> {
+  readonly auth: Auth<Claims>
+  readonly record: SessionRecord | null
+}
+
+/**
+ * What all guards share: the choice of the credential, the cross-origin check, the policy, and the
+ * answer when somebody may not pass.
+ */
+export function runGuard<Claims extends object>(
+  context: Context<Claims>,
+  options: ParsedGuardOptions<Claims>,
+  guard: {
+    readonly accepts: Accepts
+    readonly scheme: Scheme
+    readonly authenticate: Authenticate<Claims>
+  },
+): Guard {
+  async function pass(req: Request): Promise<void> {
+    const presented = choosePresented(context, req, guard.accepts)
+    if (presented === null) {
+      if (options.optional) return
+      throw new AuthError('credentials_missing', 'no credentials were sent')
+    }
+    try {
+      if (presented.transport === 'cookie') refuseCrossOrigin(context, req)
+      await admit(req, await guard.authenticate(req, presented))
+    } catch (error) {
+      // A browser sends an ended cookie until it runs out: that is nobody, not an intruder.
+      const ambient = presented.transport === 'cookie' && error instanceof AuthError
+      if (options.optional && ambient && error.status === 401) return
+      throw error
+    }
+  }
+
+  async function admit(req: Request, { auth, record }: Authenticated<Claims>): Promise<void> {
+    const refusal = decideAccess(auth, options.requirements, context.core.settings.clock())
+    if (refusal !== null) throw refused(req, auth, refusal)
+    if (options.bindDevice && record !== null) {
+      const binding = hashBinding(record.sid, readBinding(context, req))
+      if (binding !== record.bindingHash) {
+        throw refused(req, auth, new AuthError('device_mismatch', 'this is another device'))
+      }
+    }
+    if (options.check !== null && !(await askApp(options.check, auth, req))) {
+      throw refused(req, auth, new AuthError('forbidden', 'this is not allowed'))
+    }
+    setAuth(context, req, auth)
+  }
+
+  async function askApp(
+    check: NonNullable<ParsedGuardOptions<Claims>['check']>,
+    auth: Auth<Claims>,
+    req: Request,
+  ): Promise<boolean> {
+    try {
+      // An app without types may return anything: only true is a yes.
+      const answer: unknown = await check(auth, req)
+      return answer === true
+    } catch (error) {
+      throw hookFailure(context, 'check', error)
+    }
+  }
+
+  function refused(req: Request, auth: Auth<Claims>, error: AuthError): AuthError {
+    context.core.events.security('authz_fail', {
+      user: { tenant: auth.tenant, id: auth.userId },
+      sessionId: auth.sessionId,
+      request: requestFacts(req),
+      result: 'failure',
+      cause: error.code,
+    })
+    return error
+  }
+
+  return async (req, res, next) => {
+    try {
+      await pass(req)
+    } catch (error) {
+      answerFailure(context, error, guard.scheme, req, res, next)
+      return
+    }
+    next()
+  }
+}
+
+/** Puts `req.auth` in place, for the app and for `getAuth`. */
+export function setAuth<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  auth: Auth<Claims>,
+): void {
+  context.memo(req).auth = auth
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the app registered its claims
+  req.auth = auth as unknown as NonNullable<Request['auth']>
+}
+
+/**
+ * The session of a session token, from the store or from what an earlier guard asked it during this
+ * request.
+ */
+export async function checkPresentedSession<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  presented: Presented,
+): Promise<SessionRecord> {
+  const memo = context.memo(req)
+  const [text = ''] = presented.texts
+  if (presented.texts.length === 1 && memo.checked?.text === text) return memo.checked.session
+  const token = oneSessionToken(context, presented.texts)
+  if (token === null) throw new AuthError('token_invalid', 'the session token is not good')
+  const session = await context.checks.checkSessionToken(token)
+  memo.checked = { text, session }
+  return session
+}
+
+/** The claims of the presented access token, by signature and feed. */
+export async function verifyPresentedAccess<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  presented: Presented,
+): Promise<{ readonly text: string; readonly claims: AccessClaims }> {
+  const memo = context.memo(req)
+  const [text = ''] = presented.texts
+  if (presented.texts.length === 1 && memo.access?.text === text) {
+    // Signature and claims do not change while a request lasts; what the feed says may.
+    await context.checks.verifyAccessToken(text)
+    return memo.access
+  }
+  const access = await oneAccessToken(context, presented.texts)
+  if (presented.transport === 'cookie') {
+    const session = oneSessionToken(context, cookieTexts(context, req, 'session'))
+    if (session !== null && session.sid !== access.claims.sid) throw ambiguous()
+  }
+  memo.access = access
+  return access
+}
+
+/** Of duplicate cookies the one that verifies counts; two that verify and differ are nobody's. */
+async function oneAccessToken<Claims extends object>(
+  context: Context<Claims>,
+  texts: readonly string[],
+): Promise<{ readonly text: string; readonly claims: AccessClaims }> {
+  let found: { readonly text: string; readonly claims: AccessClaims } | null = null
+  let failure: unknown
+  for (const text of texts) {
+    try {
+      const claims = await context.checks.verifyAccessToken(text)
+      if (found !== null) throw ambiguous()
+      found = { text, claims }
+    } catch (error) {
+      if (!(error instanceof AuthError) || error.status !== 401) throw error
+      failure = error
+    }
+  }
+  if (found === null) throw failure
+  return found
+}
+
+/** `req.auth` from what the store said. */
+export function authFromRecord<Claims extends object>(
+  kind: Auth['kind'],
+  record: SessionRecord,
+): Auth<Claims> {
+  const session = toSession<Claims>(record)
+  return {
+    kind,
+    userId: session.userId,
+    sessionId: session.id,
+    tenant: session.tenant,
+    roles: session.roles,
+    scope: session.scope,
+    level: session.level,
+    authTime: session.authTime,
+    claims: session.claims,
+    session,
+    checked: true,
+  }
+}
+
+/** `req.auth` from an access token alone. */
+export function authFromClaims<Claims extends object>(claims: AccessClaims): Auth<Claims> {
+  return {
+    kind: 'jwt',
+    userId: claims.sub,
+    sessionId: claims.sid,
+    tenant: claims.tenant,
+    roles: claims.roles,
+    scope: claims.scope,
+    level: claims.level,
+    authTime: claims.authTimeMs,
+    claims: typedClaims<Claims>(claims.claims),
+    checked: false,
+  }
+}
+
+/**
+ * Catches a factory that was passed on without being called. `app.use` asks a function for `handle`
+ * to find out whether it is an app, so the mistake shows at start; elsewhere the first request finds
+ * it.
+ */
+export function refuseUncalled<Factory extends (...args: never[]) => unknown>(
+  name: string,
+  factory: Factory,
+): Factory {
+  const uncalled = () => new ConfigError(name, `is a factory: write ${name}(), not ${name}`)
+  const called = (...args: Parameters<Factory>): ReturnType<Factory> => {
+    const first: unknown = args[0]
+    if (typeof first === 'object' && first !== null && 'rawHeaders' in first) throw uncalled()
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- its own return type
+    return factory(...args) as ReturnType<Factory>
+  }
+  Object.defineProperties(called, {
+    name: { value: name },
+    handle: {
+      get() {
+        throw uncalled()
+      },
+    },
+  })
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- same parameters, same result
+  return called as unknown as Factory
+}

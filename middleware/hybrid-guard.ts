@@ -1,0 +1,89 @@
+import type { Request } from 'express'
+import type { AccessClaims } from '../lib/access-token-claims.ts'
+import type { RegisteredClaims } from '../lib/auth.ts'
+import { StoreUnavailable } from '../lib/errors.ts'
+import { decideCheck } from '../lib/guard-policy.ts'
+import type { SessionRecord } from '../lib/session.ts'
+import { checkBlind } from './blind.ts'
+import type { Context } from './context.ts'
+import type { Authenticated, Guard } from './guard.ts'
+import {
+  authFromClaims,
+  authFromRecord,
+  checkPresentedSession,
+  runGuard,
+  verifyPresentedAccess,
+} from './guard.ts'
+import type { HybridGuardOptions, ParsedGuardOptions } from './guard-options.ts'
+import { parseGuardOptions } from './guard-options.ts'
+import { createSampler } from './sampler.ts'
+
+/**
+ * Makes `hybridGuard`: an access token first; its session is asked for when the operation is
+ * sensitive, wants a level or a fresh login, compares the device, or the node is blind. A session
+ * token is taken too, and is then a store check.
+ */
+export function createHybridGuard<Claims extends object = RegisteredClaims>(
+  context: Context<Claims>,
+): (options?: HybridGuardOptions<Claims>) => Guard {
+  const { core, options: kit } = context
+  const isDue = createSampler()
+
+  async function checkAccess(
+    req: Request,
+    text: string,
+    claims: AccessClaims,
+  ): Promise<SessionRecord> {
+    const memo = context.memo(req)
+    if (memo.checked?.text === text) return memo.checked.session
+    const session = await context.checks.checkClaims(claims)
+    memo.checked = { text, session }
+    return session
+  }
+
+  async function authenticateAccess(
+    req: Request,
+    access: { readonly text: string; readonly claims: AccessClaims },
+    parsed: ParsedGuardOptions<Claims>,
+  ): Promise<Authenticated<Claims>> {
+    const { text, claims } = access
+    const decision = decideCheck({
+      sensitive: parsed.sensitive || parsed.bindDevice,
+      requirements: parsed.requirements,
+      blind: core.follower.blindness() !== null,
+      sampled: isDue(claims.sid, parsed.sample),
+    })
+    if (decision === 'blind') await checkBlind(context, claims, parsed)
+    if (decision === 'required' || decision === 'wanted') {
+      try {
+        const record = await checkAccess(req, text, claims)
+        return { auth: authFromRecord<Claims>('jwt', record), record }
+      } catch (error) {
+        if (decision === 'required' || !(error instanceof StoreUnavailable)) throw error
+      }
+    }
+    return { auth: authFromClaims<Claims>(claims), record: null }
+  }
+
+  return function hybridGuard(options = {}) {
+    const parsed = parseGuardOptions<Claims>('hybridGuard', options, {
+      onStoreFailure: core.settings.onStoreFailure,
+      hasDeviceBinding: kit.deviceBinding !== undefined,
+    })
+    const run = runGuard(context, parsed, {
+      accepts: 'both',
+      scheme: 'Bearer',
+      async authenticate(req, presented) {
+        if (presented.kind === 'session') {
+          const record = await checkPresentedSession(context, req, presented)
+          return { auth: authFromRecord<Claims>('session', record), record }
+        }
+        const access = await verifyPresentedAccess(context, req, presented)
+        return authenticateAccess(req, access, parsed)
+      },
+    })
+    return async function hybridGuardMiddleware(req, res, next) {
+      await run(req, res, next)
+    }
+  }
+}

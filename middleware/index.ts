@@ -1,0 +1,54 @@
+import './express.ts'
+
+export { createLatchkey } from './create-latchkey.ts'
+export type { Latchkey } from './create-latchkey.ts'
+export type { ErrorHandler, LatchkeyOptions } from './context.ts'
+export type { CredentialsJson, SessionJson } from './deliver.ts'
+export type { Guard } from './guard.ts'
+export type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
+export type { Health } from './health.ts'
+export type { AnswerableError } from './problem.ts'
+export type { SignedIn, SignInOptions } from './sign-in.ts'
+
+export type { AppClaims, AttributesPatch, User } from '../lib/attributes.ts'
+export type { Auth, Register, RegisteredClaims, Session } from '../lib/auth.ts'
+export type { Duration } from '../lib/duration.ts'
+export {
+  AuthError,
+  ConfigError,
+  InternalError,
+  LatchkeyError,
+  StoreUnavailable,
+  VersionConflict,
+} from '../lib/errors.ts'
+export type {
+  AnyLatchkeyError,
+  AuthErrorCode,
+  AuthErrorDetails,
+  ErrorCode,
+  RefreshOutcome,
+} from '../lib/errors.ts'
+export type { LatchkeyEvent, OperationalEventType, SecurityEventType } from '../lib/events.ts'
+export type { BlindCause } from '../lib/feed.ts'
+export type { CookieRole } from '../lib/cookies.ts'
+export type {
+  CookieOptions,
+  CoreOptions,
+  Delivery,
+  MaybePromise,
+  OnStoreFailure,
+} from '../lib/options.ts'
+export type { Attributes, Device, JsonObject, JsonValue } from '../lib/session.ts'
+export type {
+  OpenedSession,
+  RevokeOptions,
+  SessionPatch,
+  Sessions,
+  UserName,
+} from '../lib/sessions.ts'
+export { generateSigningKey } from '../lib/signing-keys.ts'
+export type { Algorithm, PublicJwk, SigningKeyInput } from '../lib/signing-keys.ts'
+export type * from '../lib/store.ts'
+export type { UserRef } from '../lib/user.ts'
+export { memoryStore } from '../stores/memory.ts'
+export type { MemoryStoreOptions } from '../stores/memory.ts'

@@ -1,0 +1,73 @@
+import { STATUS_CODES } from 'node:http'
+import type { Response } from 'express'
+import type { AnyLatchkeyError, ErrorCode } from '../lib/errors.ts'
+import { AuthError } from '../lib/errors.ts'
+
+/** The scheme of the challenge in a 401: whichever credential the route takes. */
+export type Scheme = 'Bearer' | 'Session'
+
+/** Everything that can be answered; a wrong option never gets as far as a request. */
+export type AnswerableError = Exclude<AnyLatchkeyError, { readonly code: 'invalid_option' }>
+
+/**
+ * Answers with problem+json (RFC 9457) and the challenge that belongs to it. Says nothing that is
+ * not in the error's public part.
+ *
+ * @param extra - further members of the body
+ */
+export function sendProblem(
+  res: Response,
+  error: AnswerableError,
+  scheme: Scheme,
+  extra: Readonly<Record<string, string>> = {},
+): void {
+  const { status, code } = error
+  const challenge = challengeOf(error, scheme)
+  res
+    .status(status)
+    .set(error.headers)
+    .set('Cache-Control', 'no-store')
+    .set('Content-Type', 'application/problem+json; charset=utf-8')
+  if (challenge !== null) res.set('WWW-Authenticate', challenge)
+  const detail = status === 500 ? 'the server failed to handle the request' : error.message
+  res.send(
+    JSON.stringify({
+      type: 'about:blank',
+      title: STATUS_CODES[status],
+      status,
+      code,
+      detail,
+      ...extra,
+    }),
+  )
+}
+
+/** The `WWW-Authenticate` of an error, null when it needs none. */
+export function challengeOf(error: AnswerableError, scheme: Scheme): string | null {
+  if (!(error instanceof AuthError)) return null
+  const name = challengeError(error)
+  // RFC 6750 §3: no error attribute when the request carried no credentials.
+  if (name === null) return error.status === 401 ? scheme : null
+  const attributes = { error: name, error_description: error.message, ...error.challenge }
+  const list = Object.entries(attributes).map(([key, value]) => `${key}="${quotable(value)}"`)
+  return `${scheme} ${list.join(', ')}`
+}
+
+const CHALLENGE_ERRORS: Partial<Record<ErrorCode, string | null>> = {
+  step_up_required: 'insufficient_user_authentication', // RFC 9470 §3
+  insufficient_scope: 'insufficient_scope',
+  credentials_missing: null,
+  invalid_credentials: null,
+  stale_login: null,
+}
+
+function challengeError({ code, status }: AuthError): string | null {
+  const named = CHALLENGE_ERRORS[code]
+  if (named !== undefined) return named
+  return status === 401 ? 'invalid_token' : null
+}
+
+/** RFC 6750 §3: neither quote nor backslash, printable ASCII only. */
+function quotable(text: string): string {
+  return text.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, ' ')
+}

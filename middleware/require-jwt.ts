@@ -1,0 +1,34 @@
+import type { Context } from './context.ts'
+import type { Guard } from './guard.ts'
+import { authFromClaims, runGuard, verifyPresentedAccess } from './guard.ts'
+import type { GuardOptions } from './guard-options.ts'
+import { parseGuardOptions } from './guard-options.ts'
+import { checkBlind } from './blind.ts'
+
+/**
+ * Makes `requireJwt`: an access token by `Authorization: Bearer` or cookie, judged by signature and
+ * feed. No store, unless this node is blind.
+ */
+export function createRequireJwt<Claims extends object>(
+  context: Context<Claims>,
+): (options?: GuardOptions) => Guard {
+  const { core, options: kit } = context
+  return function requireJwt(options = {}) {
+    const parsed = parseGuardOptions<Claims>('requireJwt', options, {
+      onStoreFailure: core.settings.onStoreFailure,
+      hasDeviceBinding: kit.deviceBinding !== undefined,
+    })
+    const run = runGuard(context, parsed, {
+      accepts: 'access',
+      scheme: 'Bearer',
+      async authenticate(req, presented) {
+        const { claims } = await verifyPresentedAccess(context, req, presented)
+        if (core.follower.blindness() !== null) await checkBlind(context, claims, parsed)
+        return { auth: authFromClaims<Claims>(claims), record: null }
+      },
+    })
+    return async function requireJwtMiddleware(req, res, next) {
+      await run(req, res, next)
+    }
+  }
+}

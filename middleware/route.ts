@@ -1,0 +1,47 @@
+import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import type { Auth } from '../lib/auth.ts'
+import { InternalError } from '../lib/errors.ts'
+import type { Context } from './context.ts'
+import { answerFailure } from './failure.ts'
+import { oauthError } from './oauth-error.ts'
+import type { AnswerableError } from './problem.ts'
+
+/** A route's work; what it throws is answered as problem+json. */
+export type RouteHandler = (req: Request, res: Response) => Promise<void> | void
+
+/** Turns a route's work into a handler that answers its own failures. */
+export function answering<Claims extends object>(
+  context: Context<Claims>,
+  handler: RouteHandler,
+  kind: 'token' | 'plain' = 'plain',
+): RequestHandler {
+  const extra = kind === 'token' ? tokenProblem : undefined
+  return async (req: Request, res: Response, next: NextFunction) => {
+    try {
+      await handler(req, res)
+    } catch (error) {
+      answerFailure(context, error, 'Session', req, res, next, extra)
+    }
+  }
+}
+
+function tokenProblem(error: AnswerableError): Record<string, string> {
+  return { error: oauthError(error) }
+}
+
+/**
+ * Who is asking, after a guard of this kit.
+ *
+ * @throws {InternalError} when no guard of this kit let the request pass
+ */
+export function requireAuth<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+): Auth<Claims> {
+  const { auth } = context.memo(req)
+  if (auth === undefined) {
+    throw new InternalError('getAuth: no guard of this kit let this request pass')
+  }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only this kit writes its memo
+  return auth as Auth<Claims>
+}

@@ -1,0 +1,171 @@
+import type { Request, Response } from 'express'
+import type { User } from '../lib/attributes.ts'
+import { parseUser } from '../lib/attributes.ts'
+import type { RegisteredClaims, Session } from '../lib/auth.ts'
+import { toSession } from '../lib/auth.ts'
+import { endSession } from '../lib/end-session.ts'
+import { AuthError } from '../lib/errors.ts'
+import type { Credentials } from '../lib/mint.ts'
+import { openSession } from '../lib/open-session.ts'
+import { readRefreshToken } from '../lib/refresh-token.ts'
+import { hashSeed } from '../lib/session-id.ts'
+import { readSessionToken } from '../lib/session-token.ts'
+import type { SessionToken } from '../lib/session-token.ts'
+import type { RevokeInput } from '../lib/store.ts'
+import type { Context } from './context.ts'
+import { readBinding, readDelivery, requestFacts } from './context.ts'
+import { cookieTexts, oneSessionToken, readAuthorization } from './credentials.ts'
+import { fromOwnOrigin, refuseCrossOrigin } from './csrf.ts'
+import { clearCookies, deliver, noStore } from './deliver.ts'
+
+/** How the app signs somebody in whom it has authenticated itself. */
+export interface SignInOptions {
+  /** How the device shows in a list. @defaultValue the `User-Agent` */
+  readonly label?: string | undefined
+  /**
+   * When checking the credentials began, `performance.now()`: a login that began before all of the
+   * user's sessions were ended is refused. @defaultValue now
+   */
+  readonly beganAt?: number | undefined
+}
+
+/** A login that was just made, with the tokens no cookie carries. */
+export interface SignedIn<Claims extends object = RegisteredClaims> {
+  readonly session: Session<Claims>
+  /** Absent when a cookie carries it. */
+  readonly accessToken?: string
+  /** Until the access token ends, in seconds. */
+  readonly expiresIn: number
+  /** Present with `delivery: 'body'`. */
+  readonly refreshToken?: string
+  /** Present with `delivery: 'body'`. */
+  readonly sessionToken?: string
+}
+
+/** Opens a session for a request and returns its credentials; the caller delivers them. */
+export async function openForRequest<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  user: User<Claims>,
+  options: SignInOptions = {},
+): Promise<Credentials> {
+  return openSession(
+    context.core,
+    {
+      user: parseUser(user),
+      beganAt: options.beganAt ?? performance.now(),
+      binding: readBinding(context, req),
+      label: options.label,
+      request: requestFacts(req),
+    },
+    presentedSession(context, req),
+  )
+}
+
+/**
+ * The session a login comes along with, which it replaces. What is not ours, or is ambiguous, is
+ * nobody's: a login is how one gets out of such a state. A page of another origin does not get to
+ * end the session of the cookie that the browser adds.
+ */
+function presentedSession<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+): SessionToken | null {
+  try {
+    const header = readAuthorization(req)
+    if (header !== null) {
+      return header.scheme === 'session' ? readSessionToken(context.core.ring, header.text) : null
+    }
+    return fromOwnOrigin(context, req)
+      ? oneSessionToken(context, cookieTexts(context, req, 'session'))
+      : null
+  } catch (error) {
+    if (error instanceof AuthError) return null
+    throw error
+  }
+}
+
+/** Makes the kit's `signIn`. */
+export function createSignIn<Claims extends object>(
+  context: Context<Claims>,
+): (
+  req: Request,
+  res: Response,
+  user: User<Claims>,
+  options?: SignInOptions,
+) => Promise<SignedIn<Claims>> {
+  return async function signIn(req, res, user, options) {
+    const credentials = await openForRequest(context, req, user, options)
+    const body = deliver(context, res, credentials, readDelivery(context, req))
+    return {
+      session: toSession<Claims>(credentials.session),
+      expiresIn: body.expires_in,
+      ...(body.access_token === undefined ? {} : { accessToken: body.access_token }),
+      ...(body.refresh_token === undefined ? {} : { refreshToken: body.refresh_token }),
+      ...(body.session_token === undefined ? {} : { sessionToken: body.session_token }),
+    }
+  }
+}
+
+/** Makes the kit's `signOut`: ends every session whose credential came along, clears the cookies. */
+export function createSignOut<Claims extends object>(
+  context: Context<Claims>,
+): (req: Request, res: Response) => Promise<void> {
+  return async function signOut(req, res) {
+    await endPresented(context, req, [])
+    clearCookies(context, res)
+    noStore(res)
+  }
+}
+
+/**
+ * Ends every session of which the request carries a credential that verifies: each is judged by
+ * itself, so that no stranger's session ends along with one's own.
+ *
+ * @param refreshTokens - refresh tokens that came in the body
+ * @throws {AuthError} `cross_origin`; nothing was ended then
+ * @throws {StoreUnavailable} not acknowledged: cookies stay, the client tries again
+ */
+export async function endPresented<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  refreshTokens: readonly string[],
+): Promise<void> {
+  const { core } = context
+  const header = readAuthorization(req)
+  const sessions = [...cookieTexts(context, req, 'session')]
+  const refreshes = [...cookieTexts(context, req, 'refresh')]
+  const accesses = [...cookieTexts(context, req, 'access')]
+  if (sessions.length + refreshes.length + accesses.length > 0) refuseCrossOrigin(context, req)
+  if (header?.scheme === 'session') sessions.push(header.text)
+  if (header?.scheme === 'bearer') accesses.push(header.text)
+  refreshes.push(...refreshTokens)
+
+  const found = new Map<string, RevokeInput>()
+  for (const access of accesses) {
+    const sid = await sidOfAccessToken(context, access)
+    if (sid !== null) found.set(sid, { sid })
+  }
+  for (const token of [
+    ...sessions.map((text) => readSessionToken(core.ring, text)),
+    ...refreshes.map((text) => readRefreshToken(core.ring, text)),
+  ]) {
+    if (token !== null && !found.has(token.sid)) {
+      found.set(token.sid, { sid: token.sid, seedHash: hashSeed(token.seed) })
+    }
+  }
+  const reason = { cause: 'logout', request: requestFacts(req) }
+  await Promise.all([...found.values()].map(async (which) => endSession(core, which, reason)))
+}
+
+async function sidOfAccessToken<Claims extends object>(
+  context: Context<Claims>,
+  text: string,
+): Promise<string | null> {
+  try {
+    return (await context.core.verifier.verify(text)).sid
+  } catch (error) {
+    if (error instanceof AuthError) return null
+    throw error
+  }
+}

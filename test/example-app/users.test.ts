@@ -1,0 +1,67 @@
+import { beforeAll, describe, expect, it } from '@jest/globals'
+import { openUsers } from '../../example-app/users.ts'
+import type { Users } from '../../example-app/users.ts'
+
+describe('the users of the example', () => {
+  let users: Users
+
+  beforeAll(async () => {
+    users = await openUsers()
+  })
+
+  /** The fastest of some tries, which no busy machine can make faster than the work is. */
+  async function fastest(username: string): Promise<number> {
+    let best = Infinity
+    for (let tries = 0; tries < 5; tries++) {
+      const began = performance.now()
+      await users.authenticate({ username, password: 'wrong' })
+      best = Math.min(best, performance.now() - began)
+    }
+    return best
+  }
+
+  it.each([
+    ['alice', 'wonderland-7', []],
+    ['bob', 'builder-7', []],
+    ['root', 'admin-only-7', ['admin']],
+  ])('knows %s by the password', async (username, password, roles) => {
+    await expect(users.authenticate({ username, password })).resolves.toMatchObject({
+      id: username,
+      roles,
+    })
+  })
+
+  it.each([
+    ['a wrong password', { username: 'alice', password: 'wonderland-8' }],
+    ["somebody else's password", { username: 'alice', password: 'builder-7' }],
+    ['an unknown user', { username: 'mallory', password: 'wonderland-7' }],
+    ['a name of the prototype', { username: '__proto__', password: 'wonderland-7' }],
+    ['no password', { username: 'alice' }],
+    ['a password that is no text', { username: 'alice', password: ['wonderland-7'] }],
+    ['no credentials', undefined],
+    ['null', null],
+    ['a password over 1024 bytes', { username: 'alice', password: 'é'.repeat(513) }],
+  ])('refuses %s', async (_what, credentials) => {
+    await expect(users.authenticate(credentials)).resolves.toBeNull()
+  })
+
+  it('takes as long for an unknown user as for a wrong password', async () => {
+    const known = await fastest('alice')
+    const unknown = await fastest('mallory')
+    expect(unknown).toBeGreaterThan(known / 2)
+    expect(unknown).toBeLessThan(known * 2)
+  })
+
+  it('leaves the event loop free while it hashes', async () => {
+    let turns = 0
+    const timer = setInterval(() => turns++, 1)
+    await users.authenticate({ username: 'alice', password: 'wrong' })
+    clearInterval(timer)
+    expect(turns).toBeGreaterThan(0)
+  })
+
+  it('loads whom it knows, and nobody else', () => {
+    expect(users.load('root')).toMatchObject({ id: 'root', roles: ['admin'] })
+    expect(users.load('mallory')).toBeNull()
+  })
+})
