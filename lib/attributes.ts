@@ -5,8 +5,13 @@ import type { Attributes, JsonObject, JsonValue } from './session.ts'
 import type { UserRef } from './user.ts'
 import { isSameUser, parseUserRef } from './user.ts'
 
+/** Names every object has; they are refused at run time only. */
+type InheritedName = '__proto__' | 'constructor' | 'prototype'
+
 /** Claims an app may add: anything but the names latchkey and the RFCs have taken. */
-export type AppClaims<Claims> = Claims & { readonly [Name in ReservedClaim]?: never }
+export type AppClaims<Claims> = Claims & {
+  readonly [Name in Exclude<ReservedClaim, InheritedName>]?: never
+}
 
 /**
  * Who logged in, as `authenticate` and `loadUser` return it.

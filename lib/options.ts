@@ -9,7 +9,7 @@ import { ConfigError } from './errors.ts'
 import type { LatchkeyEvent } from './events.ts'
 import type { RotationPolicy } from './rotation.ts'
 import type { Session } from './auth.ts'
-import type { Lifetimes } from './session.ts'
+import type { JsonObject, Lifetimes } from './session.ts'
 import type { SigningKeyInput } from './signing-keys.ts'
 import type { SessionLimit, Store } from './store.ts'
 import { rejectUnknownOptions } from './unknown-options.ts'
@@ -66,11 +66,11 @@ export interface CoreOptions<Claims extends object, Req> {
    */
   readonly signingKeys?: readonly SigningKeyInput[] | undefined
   /**
-   * Checks credentials, as the client sent them in the login's JSON body: who it is, or null.
+   * Checks credentials, the JSON object the client sent as the login's body: who it is, or null.
    * Throwing answers 500. Without it there is no login and no step-up route.
    */
   readonly authenticate?:
-    | ((credentials: unknown, req: Req) => MaybePromise<User<Claims> | null>)
+    | ((credentials: JsonObject, req: Req) => MaybePromise<User<Claims> | null>)
     | undefined
   /**
    * Asked at every refresh: what the user is now, or null to end the session. Throwing, or taking

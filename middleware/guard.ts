@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { NextFunction, Request, Response } from 'express'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { Auth } from '../lib/auth.ts'
@@ -15,8 +16,25 @@ import { hashBinding } from '../lib/session-id.ts'
 import { answerFailure } from './failure.ts'
 import type { Scheme } from './problem.ts'
 
-/** A middleware that lets a request pass with `req.auth`, or answers it. Never sets a cookie. */
-export type Guard = (req: Request, res: Response, next: NextFunction) => Promise<void>
+/**
+ * An Express middleware that lets a request pass with `req.auth`, or answers it. Never sets a cookie.
+ * Typed by what Node gives, so that a route keeps what Express infers of its path.
+ */
+export type Guard = (
+  req: IncomingMessage,
+  res: ServerResponse,
+  next: (error?: unknown) => void,
+) => Promise<void>
+
+/** Names a handler for stacks, and types it as Express calls it. */
+export function asGuard(
+  name: string,
+  handle: (req: Request, res: Response, next: NextFunction) => Promise<void>,
+): Guard {
+  Object.defineProperty(handle, 'name', { value: name })
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only Express calls it
+  return handle as unknown as Guard
+}
 
 /** How one kind of guard authenticates what the request carries. */
 export type Authenticate<Claims extends object> = (
@@ -38,6 +56,7 @@ export function runGuard<Claims extends object>(
   context: Context<Claims>,
   options: ParsedGuardOptions<Claims>,
   guard: {
+    readonly name: string
     readonly accepts: Accepts
     readonly scheme: Scheme
     readonly authenticate: Authenticate<Claims>
@@ -100,7 +119,7 @@ export function runGuard<Claims extends object>(
     return error
   }
 
-  return async (req, res, next) => {
+  return asGuard(guard.name, async (req, res, next) => {
     try {
       await pass(req)
     } catch (error) {
@@ -108,7 +127,7 @@ export function runGuard<Claims extends object>(
       return
     }
     next()
-  }
+  })
 }
 
 /** Puts `req.auth` in place, for the app and for `getAuth`. */

@@ -70,7 +70,8 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
       onStoreFailure: core.settings.onStoreFailure,
       hasDeviceBinding: kit.deviceBinding !== undefined,
     })
-    const run = runGuard(context, parsed, {
+    return runGuard(context, parsed, {
+      name: 'hybridGuardMiddleware',
       accepts: 'both',
       scheme: 'Bearer',
       async authenticate(req, presented) {
@@ -82,8 +83,5 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
         return authenticateAccess(req, access, parsed)
       },
     })
-    return async function hybridGuardMiddleware(req, res, next) {
-      await run(req, res, next)
-    }
   }
 }

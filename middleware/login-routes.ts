@@ -3,6 +3,7 @@ import type { User } from '../lib/attributes.ts'
 import { parseUser } from '../lib/attributes.ts'
 import { AuthError } from '../lib/errors.ts'
 import { stepUpSession } from '../lib/open-session.ts'
+import type { JsonObject } from '../lib/session.ts'
 import { isSameUser } from '../lib/user.ts'
 import { readJsonBody } from './body.ts'
 import type { Context } from './context.ts'
@@ -15,7 +16,7 @@ import { openForRequest } from './sign-in.ts'
 
 /** The app's `authenticate`. */
 type AuthenticateHook<Claims extends object> = (
-  credentials: unknown,
+  credentials: JsonObject,
   req: Request,
 ) => User<Claims> | null | Promise<User<Claims> | null>
 

@@ -9,6 +9,7 @@ import { refuseCrossOrigin } from './csrf.ts'
 import { deliver } from './deliver.ts'
 import { answerFailure } from './failure.ts'
 import type { Guard } from './guard.ts'
+import { asGuard } from './guard.ts'
 import { readRefreshToken } from '../lib/refresh-token.ts'
 import type { AnswerableError } from './problem.ts'
 import { oauthError } from './oauth-error.ts'
@@ -23,7 +24,7 @@ const ATTEMPT = /^[A-Za-z0-9_-]{16,64}$/
 export function createRefreshRoute<Claims extends object>(context: Context<Claims>): () => Guard {
   const { core, checks, options } = context
   return function refreshRoute() {
-    return async function refreshRouteMiddleware(req, res, next) {
+    return asGuard('refreshRouteMiddleware', async (req, res, next) => {
       try {
         // A link or an image tag sends GET with the cookie: safe methods change nothing.
         if (req.method !== 'POST') throw methodNotAllowed(['POST'])
@@ -39,7 +40,7 @@ export function createRefreshRoute<Claims extends object>(context: Context<Claim
       } catch (error) {
         answerFailure(context, error, 'Session', req, res, next, refreshProblem)
       }
-    }
+    })
   }
 }
 

@@ -18,7 +18,8 @@ export function createRequireJwt<Claims extends object>(
       onStoreFailure: core.settings.onStoreFailure,
       hasDeviceBinding: kit.deviceBinding !== undefined,
     })
-    const run = runGuard(context, parsed, {
+    return runGuard(context, parsed, {
+      name: 'requireJwtMiddleware',
       accepts: 'access',
       scheme: 'Bearer',
       async authenticate(req, presented) {
@@ -27,8 +28,5 @@ export function createRequireJwt<Claims extends object>(
         return { auth: authFromClaims<Claims>(claims), record: null }
       },
     })
-    return async function requireJwtMiddleware(req, res, next) {
-      await run(req, res, next)
-    }
   }
 }

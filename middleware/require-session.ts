@@ -18,7 +18,8 @@ export function createRequireSession<Claims extends object = RegisteredClaims>(
       onStoreFailure: core.settings.onStoreFailure,
       hasDeviceBinding: kit.deviceBinding !== undefined,
     })
-    const run = runGuard(context, parsed, {
+    return runGuard(context, parsed, {
+      name: 'requireSessionMiddleware',
       accepts: 'session',
       scheme: 'Session',
       async authenticate(req, presented) {
@@ -26,8 +27,5 @@ export function createRequireSession<Claims extends object = RegisteredClaims>(
         return { auth: authFromRecord<Claims>('session', record), record }
       },
     })
-    return async function requireSessionMiddleware(req, res, next) {
-      await run(req, res, next)
-    }
   }
 }

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 
-/** Which session a command is about: taken modulo the sessions there are, dead ones included. */
+/** Which session a command is about, counted from the newest; dead ones included. */
 type Pick = number
 
 /** One thing that happens to the sessions of two users. */
@@ -46,7 +46,7 @@ export type Edge = 'grace' | 'lost' | 'idle' | 'absolute' | 'touch'
 /** How long a login took: no time, a moment, or since about when the user was last revoked. */
 export type LoginAge = 'none' | 'moment' | -1 | 0 | 1
 
-const pick = fc.nat({ max: 7 })
+const pick = fc.constantFrom(0, 0, 0, 1, 1, 2, 3, 4, 5)
 const user = fc.nat({ max: 1 })
 const onLimit = fc.constantFrom('evict' as const, 'evict' as const, 'refuse' as const)
 const age = fc.constantFrom<LoginAge[]>('none', 'none', 'moment', -1, 0, 1)
@@ -57,7 +57,7 @@ function command<Kind extends Command['kind'], Fields extends object>(
   kind: Kind,
   fields: { [Key in keyof Fields]: fc.Arbitrary<Fields[Key]> },
 ): fc.Arbitrary<{ kind: Kind } & Fields> {
-  return fc.record(fields).map((values) => ({ kind, ...(values as Fields) }))
+  return fc.record(fields).map((values) => Object.assign({ kind }, values as Fields))
 }
 
 const commandArbitrary: fc.Arbitrary<Command> = fc.oneof(
@@ -145,3 +145,75 @@ export const commands: fc.Arbitrary<Command[]> = fc.array(commandArbitrary, {
   maxLength: 60,
   size: 'max',
 })
+
+const LOGIN: Command = { kind: 'login', user: 0, device: true, onLimit: 'evict', age: 'none' }
+const REFRESH = {
+  kind: 'refresh',
+  on: 0,
+  ahead: 0,
+  attempt: 'new',
+  device: 'own',
+  seed: true,
+  onReuse: 'session',
+} as const
+const REPLACE = {
+  kind: 'replace',
+  on: 0,
+  user: 'own',
+  seed: true,
+  orElse: 'refuse',
+  keepData: true,
+  onLimit: 'evict',
+  age: 'none',
+} as const
+
+/** A history that meets every outcome there is, so that no run depends on luck for that. */
+export const everything: Command[] = [
+  LOGIN,
+  { kind: 'snapshot', on: 0 },
+  { kind: 'check', on: 0, generation: 'current', seed: true },
+  { kind: 'check', on: 0, generation: 'none', seed: false },
+  { kind: 'update', on: 0, what: 'attributes', right: true },
+  { kind: 'update', on: 0, what: 'data', right: false },
+  { kind: 'client', on: 0, delivered: false, retry: false },
+  { kind: 'client', on: 0, delivered: false, retry: true },
+  { kind: 'tick', on: 0, edge: 'grace', delta: -1 },
+  { ...REFRESH, ahead: -1 },
+  { kind: 'pass', ms: 1 },
+  { ...REFRESH, ahead: -1, attempt: 'same' },
+  { kind: 'tick', on: 0, edge: 'lost', delta: -1 },
+  { ...REFRESH, ahead: -1 },
+  // Without a window that was reuse; from here on there is a session again in any case.
+  LOGIN,
+  { kind: 'snapshot', on: 0 },
+  REFRESH,
+  { ...REFRESH, seed: false },
+  { ...REFRESH, ahead: 16, device: 'other' },
+  { ...REFRESH, ahead: 17 },
+  { kind: 'rollback', on: 0 },
+  REPLACE,
+  { ...REPLACE, seed: false },
+  { kind: 'deny', on: 0, forMs: 60_000 },
+  LOGIN,
+  LOGIN,
+  LOGIN,
+  { ...LOGIN, onLimit: 'refuse' },
+  { kind: 'hop', on: 0 },
+  { kind: 'hop', on: 0 },
+  { kind: 'tick', on: 0, edge: 'absolute', delta: -1 },
+  { kind: 'check', on: 0, generation: 'none', seed: 'none' },
+  { kind: 'tick', on: 0, edge: 'absolute', delta: 0 },
+  { kind: 'check', on: 0, generation: 'none', seed: 'none' },
+  { kind: 'update', on: 0, what: 'data', right: true },
+  REFRESH,
+  LOGIN,
+  LOGIN,
+  REFRESH,
+  REFRESH,
+  { ...REFRESH, ahead: -2, onReuse: 'user' },
+  { ...LOGIN, age: 'moment' },
+  { kind: 'pass', ms: 1 },
+  LOGIN,
+  { kind: 'revokeUser', user: 0, except: 0 },
+  { kind: 'revoke', on: 0, owner: true, seed: true },
+]

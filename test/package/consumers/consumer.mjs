@@ -1,0 +1,11 @@
+import assert from 'node:assert/strict'
+import { createLatchkey, memoryStore } from 'latchkey'
+import { memoryStore as sameStore } from 'latchkey/stores/memory'
+
+assert.equal(memoryStore, sameStore)
+const store = memoryStore()
+const latchkey = createLatchkey({ issuer: 'http://localhost:3000', store })
+const { session } = await latchkey.sessions.open({ id: 'alice' })
+assert.equal((await latchkey.sessions.find(session.id))?.userId, 'alice')
+await latchkey.close()
+await store.close()

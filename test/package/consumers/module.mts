@@ -1,0 +1,18 @@
+import express from 'express'
+import { createLatchkey, memoryStore } from 'latchkey'
+
+declare module 'latchkey' {
+  interface Register {
+    claims: { readonly plan: 'free' | 'pro' }
+  }
+}
+
+const latchkey = createLatchkey({ issuer: 'https://app.example', store: memoryStore() })
+const app = express()
+app.get('/teams/:team', latchkey.requireJwt(), (req, res) => {
+  const team: string = req.params.team
+  const plan: 'free' | 'pro' | undefined = req.auth?.claims.plan
+  // @ts-expect-error -- registered claims are closed
+  const wrong: 'gold' | undefined = req.auth?.claims.plan
+  res.json({ team, plan, wrong, same: latchkey.getAuth(req).claims.plan === plan })
+})

@@ -1,0 +1,45 @@
+// Packs the package as npm would publish it and loads the tarball as its users do: as an ES module,
+// from CommonJS, and from TypeScript of both kinds. Run after `npm run build`.
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const here = dirname(fileURLToPath(import.meta.url))
+const root = dirname(dirname(here))
+const work = mkdtempSync(join(tmpdir(), 'latchkey-package-'))
+
+/** Runs a program in the consumer's folder; its output is shown, and a failure ends the check. */
+function run(program, ...args) {
+  execFileSync(program, args, { cwd: work, stdio: 'inherit' })
+}
+
+try {
+  const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', work], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const [{ filename, files, unpackedSize }] = JSON.parse(packed.toString())
+  const strangers = files.filter(
+    ({ path }) => !/^(?:dist\/|package\.json$|README|LICENSE|CHANGELOG)/.test(path),
+  )
+  if (strangers.length > 0) throw new Error(`packed by mistake: ${JSON.stringify(strangers)}`)
+
+  const modules = join(work, 'node_modules')
+  mkdirSync(join(modules, 'latchkey'), { recursive: true })
+  run('tar', '-xzf', filename, '--strip-components=1', '-C', join(modules, 'latchkey'))
+  for (const name of readdirSync(join(root, 'node_modules'))) {
+    if (name !== 'latchkey' && !name.startsWith('.')) {
+      symlinkSync(join(root, 'node_modules', name), join(modules, name))
+    }
+  }
+  cpSync(join(here, 'consumers'), work, { recursive: true })
+
+  run(process.execPath, 'consumer.mjs')
+  run(process.execPath, '--disable-warning=ExperimentalWarning', 'consumer.cjs')
+  run(process.execPath, join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.')
+  console.log(`package: ${files.length} files, ${unpackedSize} bytes, loads everywhere`)
+} finally {
+  rmSync(work, { recursive: true, force: true })
+}
