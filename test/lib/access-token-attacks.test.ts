@@ -17,6 +17,7 @@ import {
   testSession,
 } from '../support/access-tokens.ts'
 import {
+  BASE64URL,
   P256_ORDER,
   aliasesOf,
   ecdsaTwin,
@@ -82,14 +83,21 @@ describe('the algorithm', () => {
     },
   )
 
-  it.each(['none', 'None', 'es256', 'ES256 ', 'ES384', 'RS256', 1, null, ['ES256'], undefined])(
-    'in the header must be that of the key: %j',
+  it.each(['none', 'None', 'es256', 'ES256 ', 'ES384', 'RS256', ''])(
+    'in the header must be that of the key: "%s"',
     async (alg) => {
-      expect(await failure(forge({ ...header, alg }, testClaims(), privateKey))).toMatchObject(
-        INVALID,
-      )
+      expect(await failure(forge({ ...header, alg }, testClaims(), privateKey))).toMatchObject({
+        ...INVALID,
+        cause: { message: 'access token: alg is not that of the key' },
+      })
     },
   )
+
+  it.each([1, null, ['ES256'], {}, undefined])('is text: %j', async (alg) => {
+    expect(await failure(forge({ ...header, alg }, testClaims(), privateKey))).toMatchObject(
+      INVALID,
+    )
+  })
 
   const pem = publicKey.export({ format: 'pem', type: 'spki' }).toString()
   const rsaPem = rsa.publicKey.export({ format: 'pem', type: 'spki' }).toString()
@@ -403,6 +411,24 @@ describe('spelling', () => {
     }
   })
 
+  it('has one last character for each value of its last bits (RFC 4648 §3.5)', async () => {
+    for (const text of ['A', 'AA', 'AAA', 'AAAA', 'AAAAA']) {
+      for (const last of BASE64URL) {
+        const isCanonical =
+          Buffer.from(text + last, 'base64url').toString('base64url') === text + last
+        const message = expect.stringMatching(/not canonical/)
+        const expected = isCanonical ? expect.not.objectContaining({ message }) : { message }
+        for (const token of [
+          `${text}${last}.AAAA.AAAA`,
+          `${head}.${text}${last}.AAAA`,
+          `${head}.AAAA.${text}${last}`,
+        ]) {
+          expect(await failure(token)).toMatchObject({ ...INVALID, cause: expected })
+        }
+      }
+    }
+  })
+
   it('has no alias by unused bits of header and payload, even if they are signed', async () => {
     let tried = 0
     for (const pad of ['', 'x', 'xx']) {
@@ -495,13 +521,31 @@ describe('payloads', () => {
     ['followed by more', `${claims}{}`],
     ['with a comment', `${claims}//`],
     ['another token', valid],
-    ['only what a prototype has', `{"__proto__":${claims}}`],
   ]
   it.each(odd)('are not %s', async (_name, payload) => {
-    expect(await failure(forge(header, payload, privateKey))).toMatchObject(INVALID)
+    const error = await failure(forge(header, payload, privateKey))
+    expect(error).toMatchObject(INVALID)
+    expect(error).not.toMatchObject({ cause: { message: expect.stringContaining('claim') } })
+  })
+
+  it('that are not JSON are not quoted, nor are headers', async () => {
+    for (const token of [
+      forge(header, 'canary', privateKey),
+      forge('canary', testClaims(), privateKey),
+      forge({ ...header, kid: 'canary' }, testClaims(), privateKey),
+      forge({ ...header, typ: 'canary' }, testClaims(), privateKey),
+      forge(header, testClaims({ sub: 'canary', exp: 1 }), privateKey),
+    ]) {
+      const error = await failure(token)
+      expect(error).toMatchObject(INVALID)
+      expect(inspect(error, { depth: 10 })).not.toContain('canary')
+    }
   })
 
   it('reach no prototype', async () => {
+    expect(await failure(forge(header, `{"__proto__":${claims}}`, privateKey))).toMatchObject(
+      INVALID,
+    )
     const text = claims.replace('{', '{"__proto__":{"admin":true},"constructor":1,"prototype":2,')
     const token = forge(header, text, privateKey)
     const verified = await party.verifier.verify(token)

@@ -13,6 +13,7 @@ const ec = testKey('ES256')
 const ed = testKey('EdDSA')
 const rsa = testKey('PS256')
 const otherEc = testKey('ES256')
+const otherRsa = testKey('RS256')
 const KEYS = { ES256: ec, EdDSA: ed, PS256: rsa, RS256: { ...rsa, alg: 'RS256' } } as const
 
 function publicOf(jwk: SigningJwk): SigningJwk {
@@ -36,6 +37,10 @@ function spkiOf(jwk: SigningJwk): string {
 function rsaOf(modulusLength: number, publicExponent = 65537): SigningJwk {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength, publicExponent })
   return { kty: 'RSA', ...privateKey.export({ format: 'jwk' }), alg: 'PS256' }
+}
+
+function integer(member: string | undefined): bigint {
+  return BigInt(`0x${Buffer.from(member ?? '', 'base64url').toString('hex')}`)
 }
 
 function base64url(value: bigint): string {
@@ -188,8 +193,8 @@ describe('signing keys are refused', () => {
     ['an even exponent', { ...rsa, e: base64url(65538n) }],
     ['an exponent of 257', { ...rsa, e: base64url(257n) }],
     ['primes of another key', { ...rsa, p: weak.p, q: weak.q }],
-    ['another n', { ...rsa, n: testKey('RS256').n }],
-    ['another d', { ...rsa, d: testKey('RS256').d }],
+    ['another n', { ...rsa, n: otherRsa.n }],
+    ['another d', { ...rsa, d: otherRsa.d }],
     ['PEM that is none', { pem: 'MIIB', alg: 'ES256' }],
     ['bytes as PEM', { pem: Buffer.from(pemOf(ec)), alg: 'ES256' }],
     ['PEM for another algorithm', { pem: pemOf(ec), alg: 'RS256' }],
@@ -234,8 +239,14 @@ describe('signing keys are refused', () => {
   it('for the flaw they have', () => {
     expect(findRsaFlaw({ n: roca, e: 'AQAB' })).toMatch(/ROCA/)
     expect(findRsaFlaw(weak)).toMatch(/2048 bits/)
-    expect(findRsaFlaw({ ...rsa, e: 'Aw' })).toMatch(/exponent/)
-    expect(findRsaFlaw({ ...rsa, q: weak.q })).toMatch(/private members/)
+    expect(findRsaFlaw({ n: rsa.n, e: 'Aw' })).toMatch(/exponent/)
+    expect(findRsaFlaw({ n: rsa.n, e: base64url(65538n) })).toMatch(/exponent/)
+    expect(findRsaFlaw({ ...rsa, n: otherRsa.n })).toMatch(/private members/)
+    expect(findRsaFlaw({ ...rsa, q: otherRsa.q })).toMatch(/private members/)
+    const [d, p, q] = [rsa.d, rsa.p, rsa.q].map(integer) as [bigint, bigint, bigint]
+    expect(findRsaFlaw({ ...rsa, d: base64url(d + p - 1n) })).toMatch(/private members/)
+    expect(findRsaFlaw({ ...rsa, d: base64url(d + q - 1n) })).toMatch(/private members/)
+    expect(findRsaFlaw({ ...rsa, d: base64url(d + (p - 1n) * (q - 1n)) })).toBeUndefined()
   })
 
   it('without a word of what is in them', () => {

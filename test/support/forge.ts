@@ -55,7 +55,8 @@ export function withSignature(token: string, signature: Uint8Array): string {
   return `${header}.${payload}.${segment(signature)}`
 }
 
-const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+/** The alphabet of RFC 4648 §5. */
+export const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
 /** All other spellings of a segment that decode to the same bytes: its unused bits set. */
 export function aliasesOf(text: string): string[] {
