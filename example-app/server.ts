@@ -24,11 +24,11 @@ async function start(): Promise<void> {
   await once(server, 'listening')
 
   const port = portOf(server)
-  const { app, close } = createApp({ config, port, users })
-  server.on('request', (req, res) => void app(req, res))
+  const example = createApp({ config, port, users })
+  server.on('request', (req, res) => void example.app(req, res))
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     // Once: who asks a second time gets the default, an end at once.
-    process.once(signal, () => void stop(server, close))
+    process.once(signal, () => void stop(server, () => example.close()))
   }
   console.log(`latchkey example on http://localhost:${port}`)
 }

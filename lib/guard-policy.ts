@@ -11,6 +11,8 @@ export interface Requirements {
   readonly scope: readonly string[]
   /** One of these levels, by name; null asks for none, and then {@link PARTIAL_LEVEL} does not pass. */
   readonly levels: readonly string[] | null
+  /** With `levels: null`, lets {@link PARTIAL_LEVEL} pass: for the way out of it. */
+  readonly allowPartial?: boolean
   /** Longest time since the user proved who they are; null asks for none. */
   readonly maxAuthAgeMs: number | null
 }
@@ -67,7 +69,7 @@ export function decideAccess(
   const { levels, maxAuthAgeMs, roles, scope } = requirements
   const levelFits =
     levels === null
-      ? subject.level !== PARTIAL_LEVEL
+      ? subject.level !== PARTIAL_LEVEL || requirements.allowPartial === true
       : subject.level !== null && levels.includes(subject.level)
   const freshEnough = maxAuthAgeMs === null || now - subject.authTime <= maxAuthAgeMs
   if (!levelFits || !freshEnough) {

@@ -26,6 +26,8 @@ const SALT = 'latchkey/v1'
  * @throws {ConfigError} `invalid_option` for an empty list, a short secret, or the same secret twice
  */
 export function createKeyRing(secrets: readonly (string | Uint8Array)[]): KeyRing {
+  // One text, as it comes from the environment, would be a list of its characters or no list at all.
+  if (!Array.isArray(secrets)) throw new ConfigError('secrets', 'must be a list: [secret]')
   const rings = new Map<string, Record<Purpose, KeyObject>>()
   for (const [index, secret] of secrets.entries()) {
     const bytes = secretBytes(secret, `secrets[${index}]`)
@@ -48,8 +50,9 @@ export function createKeyRing(secrets: readonly (string | Uint8Array)[]): KeyRin
     verify(purpose, kid, text, presented) {
       const ring = rings.get(kid)
       if (ring === undefined) return false
-      const expected = Buffer.from(mac(ring[purpose], text), 'latin1')
-      const actual = Buffer.from(presented, 'latin1')
+      const expected = Buffer.from(mac(ring[purpose], text), 'utf8')
+      // As latin1, a character beyond it would pass for the one its low byte names.
+      const actual = Buffer.from(presented, 'utf8')
       return expected.length === actual.length && timingSafeEqual(expected, actual)
     },
   }

@@ -25,6 +25,8 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
     // Exact paths only, so that whatever looks at paths in front of us sees the same routes.
     const router = express.Router({ caseSensitive: true, strict: true })
     const checked = createHybridGuard(context)({ sensitive: true })
+    // Stepping up is how a half logged in session becomes a whole one.
+    const checkedOrPartial = createHybridGuard(context, true)({ sensitive: true })
     const sessions = createSessionRoutes(context)
     const { authenticate } = options
 
@@ -56,7 +58,7 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
     if (authenticate !== undefined) {
       routes['/login'] = { post: [answering(context, createLogin(context, authenticate), 'token')] }
       routes['/step-up'] = {
-        post: [checked, answering(context, createStepUp(context, authenticate), 'token')],
+        post: [checkedOrPartial, answering(context, createStepUp(context, authenticate), 'token')],
       }
     }
 

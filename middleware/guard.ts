@@ -62,19 +62,21 @@ export function runGuard<Claims extends object>(
     readonly authenticate: Authenticate<Claims>
   },
 ): Guard {
-  async function pass(req: Request): Promise<void> {
+  /** Says whether somebody was let in; nobody was when the guard is optional. */
+  async function pass(req: Request): Promise<boolean> {
     const presented = choosePresented(context, req, guard.accepts)
     if (presented === null) {
-      if (options.optional) return
+      if (options.optional) return false
       throw new AuthError('credentials_missing', 'no credentials were sent')
     }
     try {
       if (presented.transport === 'cookie') refuseCrossOrigin(context, req)
       await admit(req, await guard.authenticate(req, presented))
+      return true
     } catch (error) {
       // A browser sends an ended cookie until it runs out: that is nobody, not an intruder.
       const ambient = presented.transport === 'cookie' && error instanceof AuthError
-      if (options.optional && ambient && error.status === 401) return
+      if (options.optional && ambient && error.status === 401) return false
       throw error
     }
   }
@@ -121,7 +123,9 @@ export function runGuard<Claims extends object>(
 
   return asGuard(guard.name, async (req, res, next) => {
     try {
-      await pass(req)
+      const passed = await pass(req)
+      // What depends on a credential is nobody else's; a handler that knows better says so after us.
+      if (passed) res.set('Cache-Control', 'no-store')
     } catch (error) {
       answerFailure(context, error, guard.scheme, req, res, next)
       return

@@ -22,9 +22,12 @@ import { createSampler } from './sampler.ts'
  * Makes `hybridGuard`: an access token first; its session is asked for when the operation is
  * sensitive, wants a level or a fresh login, compares the device, or the node is blind. A session
  * token is taken too, and is then a store check.
+ *
+ * @param allowPartial - whether a half logged in session passes a guard that asks for no level
  */
 export function createHybridGuard<Claims extends object = RegisteredClaims>(
   context: Context<Claims>,
+  allowPartial: boolean = false,
 ): (options?: HybridGuardOptions<Claims>) => Guard {
   const { core, options: kit } = context
   const isDue = createSampler()
@@ -70,18 +73,23 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
       onStoreFailure: core.settings.onStoreFailure,
       hasDeviceBinding: kit.deviceBinding !== undefined,
     })
-    return runGuard(context, parsed, {
-      name: 'hybridGuardMiddleware',
-      accepts: 'both',
-      scheme: 'Bearer',
-      async authenticate(req, presented) {
-        if (presented.kind === 'session') {
-          const record = await checkPresentedSession(context, req, presented)
-          return { auth: authFromRecord<Claims>('session', record), record }
-        }
-        const access = await verifyPresentedAccess(context, req, presented)
-        return authenticateAccess(req, access, parsed)
+    const requirements = { ...parsed.requirements, allowPartial }
+    return runGuard(
+      context,
+      { ...parsed, requirements },
+      {
+        name: 'hybridGuardMiddleware',
+        accepts: 'both',
+        scheme: 'Bearer',
+        async authenticate(req, presented) {
+          if (presented.kind === 'session') {
+            const record = await checkPresentedSession(context, req, presented)
+            return { auth: authFromRecord<Claims>('session', record), record }
+          }
+          const access = await verifyPresentedAccess(context, req, presented)
+          return authenticateAccess(req, access, parsed)
+        },
       },
-    })
+    )
   }
 }

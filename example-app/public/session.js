@@ -18,8 +18,9 @@ let access = null
 let refreshing = null
 
 /**
- * Runs a login or step-up while no tab's refresh is under way. The answer to one that is would come
- * late and put the old session's cookies over the new one's.
+ * Runs what writes cookies, one at a time over all tabs of this browser. Otherwise the late answer to
+ * a refresh could put the old cookies over those of a new login. And of many tabs that wake up at
+ * once, the slowest would send a token that the others have used twice over, which looks like theft.
  */
 export function alone(task) {
   return navigator.locks.request(LOCK, task)
@@ -85,10 +86,7 @@ async function renew() {
   // The same key for every try: whichever of them arrives, they are one attempt to the server.
   const headers = { 'Idempotency-Key': crypto.randomUUID() }
   for (let tries = 1; tries <= MAX_TRIES; tries++) {
-    // Shared: any number of tabs may refresh at once, and all get the same successor.
-    const response = await navigator.locks
-      .request(LOCK, { mode: 'shared' }, () => post('/auth/refresh', undefined, headers))
-      .catch(() => null)
+    const response = await alone(() => post('/auth/refresh', undefined, headers)).catch(() => null)
     if (response?.ok) {
       const answer = await response.json().catch(() => null)
       if (answer !== null) return adopt(answer)

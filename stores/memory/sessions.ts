@@ -62,12 +62,12 @@ export class MemorySessions {
     return this.#open(input, old, inherits ? old.data : input.session.data)
   }
 
-  check({ sid, seedHash, jti, generation, idleTimeoutMs }: CheckInput): CheckResult {
+  check({ sid, seedHash, jti, generation, peek, idleTimeoutMs }: CheckInput): CheckResult {
     const now = this.#now()
     const found = this.#table.find(sid, now)
     if (found === undefined) return { outcome: 'gone' }
     if (seedHash !== undefined && seedHash !== found.seedHash) return { outcome: 'invalid' }
-    const due = dueWrite(found, idleTimeoutMs, generation, now)
+    const due = peek === true ? null : dueWrite(found, idleTimeoutMs, generation, now)
     const session = due === null ? found : this.#write(found, due)
     const denied = jti !== undefined && this.#denied.get(tokenKey(sid, jti), now) !== undefined
     return { outcome: 'alive', session, denied }

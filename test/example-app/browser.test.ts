@@ -24,7 +24,11 @@ function devices(page: Page): Locator {
 }
 
 /** Waits for a text that a person, or a screen reader, meets in this role. */
-async function sees(page: Page, role: 'status' | 'alert' | 'heading', text: string | RegExp) {
+async function sees(
+  page: Page,
+  role: 'status' | 'alert' | 'heading' | 'listitem',
+  text: string | RegExp,
+) {
   await page.getByRole(role).filter({ hasText: text }).first().waitFor()
   return true
 }
@@ -47,12 +51,9 @@ function focused(page: Page): Promise<string | undefined> {
   return page.evaluate(() => document.activeElement?.id)
 }
 
-/** Five refreshes at once in this tab; their statuses. */
-function refreshAtOnce(page: Page): Promise<number[]> {
-  return page.evaluate(async () => {
-    const five = Array.from({ length: 5 }, () => fetch('/auth/refresh', { method: 'POST' }))
-    return (await Promise.all(five)).map(({ status }) => status)
-  })
+/** A refresh from this tab, past the lock that the page's own module takes; its status. */
+function refreshUnlocked(page: Page): Promise<number> {
+  return page.evaluate(async () => (await fetch('/auth/refresh', { method: 'POST' })).status)
 }
 
 describe('the example in a browser', () => {
@@ -148,7 +149,8 @@ describe('the example in a browser', () => {
     await here.reload()
     await devices(here).nth(1).waitFor()
     expect(await devices(here).count()).toBe(2)
-    expect(await devices(here).getByText('This device').count()).toBe(1)
+    const marks = devices(here).getByText('This device').filter({ visible: true })
+    expect(await marks.count()).toBe(1)
     await devices(here).getByRole('button').click()
     expect(await sees(here, 'status', /is logged out/)).toBe(true)
     expect(await devices(here).count()).toBe(1)
@@ -198,20 +200,30 @@ describe('the example in a browser', () => {
     expect(await context.cookies()).toEqual([])
   })
 
-  it('survives tabs that refresh at the same time', async () => {
+  it('survives two tabs that refresh at the same time, fifty times', async () => {
     const context = await openBrowser()
     const one = await logIn(context)
     const two = await context.newPage()
     await two.goto('/live')
-    for (let round = 0; round < 20; round++) {
-      const statuses = await Promise.all([refreshAtOnce(one), refreshAtOnce(two)])
-      expect(new Set(statuses.flat())).toEqual(new Set([200]))
+    for (let round = 0; round < 50; round++) {
+      const statuses = await Promise.all([refreshUnlocked(one), refreshUnlocked(two)])
+      expect(statuses).toEqual([200, 200])
     }
     await Promise.all([one.reload(), two.reload()])
     await devices(one).first().waitFor()
     expect(await answers(two, '/api/jwt', 200)).toBe(true)
     await two.getByRole('button', { name: 'Refresh now' }).click()
     expect(await sees(two, 'status', 'The access token is renewed.')).toBe(true)
+  })
+
+  it('survives a browser that wakes up with many tabs', async () => {
+    const context = await openBrowser()
+    const tabs = [await logIn(context)]
+    for (let tab = 1; tab < 6; tab++) tabs.push(await context.newPage())
+    for (let round = 0; round < 3; round++) {
+      await Promise.all(tabs.map((tab) => tab.goto('/')))
+      for (const tab of tabs) expect(await sees(tab, 'listitem', 'This device')).toBe(true)
+    }
   })
 
   it('asks for the password again before an old login may transfer', async () => {
