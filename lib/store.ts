@@ -37,7 +37,8 @@ export interface Store {
   /**
    * Finds a live session and, in the same step, writes the touch when it is due (at most once a
    * minute: `lastSeenAt`, and the idle deadline clamped to the absolute one) and the confirmation
-   * when it is due (`generation` equals the current one). Never appends to the feed.
+   * when it is due (`generation` equals the current one). Writes neither for a denied token, nor
+   * with `peek`. Never appends to the feed.
    */
   check(input: CheckInput): Promise<CheckResult>
 

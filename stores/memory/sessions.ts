@@ -67,9 +67,10 @@ export class MemorySessions {
     const found = this.#table.find(sid, now)
     if (found === undefined) return { outcome: 'gone' }
     if (seedHash !== undefined && seedHash !== found.seedHash) return { outcome: 'invalid' }
-    const due = peek === true ? null : dueWrite(found, idleTimeoutMs, generation, now)
-    const session = due === null ? found : this.#write(found, due)
     const denied = jti !== undefined && this.#denied.get(tokenKey(sid, jti), now) !== undefined
+    const reads = denied || peek === true
+    const due = reads ? null : dueWrite(found, idleTimeoutMs, generation, now)
+    const session = due === null ? found : this.#write(found, due)
     return { outcome: 'alive', session, denied }
   }
 

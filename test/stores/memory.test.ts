@@ -1,9 +1,11 @@
 import { describe, expect, it } from '@jest/globals'
+import { openRecord } from '../../lib/session.ts'
 import type { Store } from '../../lib/store.ts'
 import { memoryStore } from '../../stores/memory.ts'
 import { ExpiringMap } from '../../stores/memory/expiring-map.ts'
 import { openMemoryStore } from '../../stores/memory/memory-store.ts'
 import type { MemoryStoreOptions } from '../../stores/memory/options.ts'
+import { SessionTable } from '../../stores/memory/session-table.ts'
 import type { OpenedStore, TestClock } from './contract.ts'
 import { describeStore, testClock } from './contract.ts'
 import {
@@ -11,6 +13,7 @@ import {
   feedEnd,
   heard,
   HOUR,
+  LIFETIMES,
   listed,
   login,
   MINUTE,
@@ -113,6 +116,19 @@ describe('memoryStore bounds', () => {
     await expect(store.replace(input)).rejects.toThrow('full')
     expect(await check(store, other.sid)).toBe('alive')
     expect(await heard(store, cursor, [other])).toEqual([])
+  })
+
+  it('finds the one session that is over among many when it is full', () => {
+    const table = new SessionTable(100)
+    const now = Date.now()
+    for (let index = 0; index < 100; index++) {
+      const lifetimes = index === 70 ? BRIEF : LIFETIMES
+      table.put(openRecord(newSession(newUser()), lifetimes, now))
+    }
+    expect(() => table.reserve(1, now + MINUTE - 1)).toThrow('full')
+    expect(() => table.reserve(1, now + MINUTE)).not.toThrow()
+    expect(table.size).toBe(99)
+    expect(() => table.reserve(2, now + MINUTE)).toThrow('full')
   })
 
   it('prunes sessions that are over and says how many, in several batches', async () => {

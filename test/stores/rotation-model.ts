@@ -336,8 +336,10 @@ class ModelRun {
       return
     }
     const seen = 'generation' in generation ? generation.generation : undefined
-    known.record = { ...record, ...dueWrite(record, idleTimeoutMs, seen, this.#now) }
     const denied = jti !== undefined && this.#now < known.denied.get(jti)!
+    if (!denied) {
+      known.record = { ...record, ...dueWrite(record, idleTimeoutMs, seen, this.#now) }
+    }
     expect(result).toEqual({ outcome: 'alive', session: known.record, denied })
   }
 

@@ -103,6 +103,16 @@ export function describeCheck(openStore: OpenStore): void {
       expect(await read(test.store, session)).toMatchObject({ confirmed: true, lastSeenAt })
     })
 
+    it('writes neither with peek, nor for a denied token', async () => {
+      const session = await open(test.store)
+      const { sid } = session
+      await test.store.deny({ sid, jti: 'denied', expiresAt: test.clock.now() + HOUR })
+      test.clock.advance(MINUTE)
+      expect(await seen(session, { generation: 0, peek: true })).toEqual(session)
+      expect(await seen(session, { generation: 0, jti: 'denied' })).toEqual(session)
+      expect(await read(test.store, session)).toEqual(session)
+    })
+
     it('never appends to the feed', async () => {
       const session = await open(test.store)
       const cursor = await feedEnd(test.store)

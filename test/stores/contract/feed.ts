@@ -41,7 +41,7 @@ export function describeFeed(openStore: OpenStore): void {
     const missing = new Set(awaited)
     const order: string[] = []
     for (let cursor = from; missing.size > 0;) {
-      const page = await wait(cursor, 1000)
+      const page = await wait(cursor, 10_000)
       expect(page.complete).toBe(true)
       for (const { sid } of page.entries) if (missing.delete(sid)) order.push(sid)
       cursor = page.cursor
