@@ -71,7 +71,7 @@ export function reloadAttributes<Claims extends object>(
   ref: UserRef,
   current: Attributes,
 ): Attributes {
-  if (!isPlainObject(user) || !isSameUser(parseUserRef(user), ref)) {
+  if (!isPlainObject(user) || !isSameUser({ id: user.id, tenant: user.tenant ?? '' }, ref)) {
     throw broken('returned another user than it was asked for')
   }
   return readAttributes(user, current)
@@ -162,10 +162,12 @@ function readAttributes<Claims extends object>(
 
 function texts(field: string, value: unknown): readonly string[] {
   if (value === undefined) return []
-  if (!Array.isArray(value) || !value.every(isIdentifier)) {
+  // Copied first: `every` passes over the holes of a list.
+  const words = Array.isArray(value) ? [...new Set<unknown>(value)] : [null]
+  if (!words.every(isIdentifier)) {
     throw broken(`${field} must be an array of texts`)
   }
-  return [...new Set(value)]
+  return words
 }
 
 function broken(problem: string): InternalError {

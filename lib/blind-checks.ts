@@ -43,12 +43,17 @@ export class BlindChecks<Answer> {
     this.#turn(now)
     const held = this.#young.get(key) ?? this.#old.get(key)
     if (held !== undefined && now - held.at < HOLD_MS) return held.answer
-    if (now < this.#openUntil || this.#inFlight >= MAX_IN_FLIGHT || this.#young.size >= MAX_HELD) {
+    // After failures one call finds out whether the store is back, and the others wait for it.
+    const most = this.#failures >= BREAKER_FAILURES ? 1 : MAX_IN_FLIGHT
+    if (now < this.#openUntil || this.#inFlight >= most || this.#young.size >= MAX_HELD) {
       throw new StoreUnavailable('check', { cause: new Error('left alone after failures or load') })
     }
-    const answer = this.#call(key, ask)
-    this.#young.set(key, { at: now, answer })
-    return answer
+    const mine = { at: now, answer: this.#call(ask) }
+    this.#young.set(key, mine)
+    mine.answer.catch((error: unknown) => {
+      if (error instanceof StoreUnavailable) this.#forget(key, mine)
+    })
+    return mine.answer
   }
 
   /** Forgets all answers: what they say may be outdated. */
@@ -57,16 +62,20 @@ export class BlindChecks<Answer> {
     this.#old = new Map()
   }
 
-  async #call(key: string, ask: () => Promise<Answer>): Promise<Answer> {
+  async #call(ask: () => Promise<Answer>): Promise<Answer> {
     this.#inFlight++
     try {
       const answer = await ask()
       this.#failures = 0
       return answer
     } catch (error) {
-      this.#young.delete(key)
+      // A refusal is an answer like any other. Were it counted as a failure, whoever repeats a dead
+      // token would open the breaker, and tokens would pass on their signature.
+      if (!(error instanceof StoreUnavailable)) {
+        this.#failures = 0
+        throw error
+      }
       this.#failures++
-      // One call in a second finds out whether the store is back: the next failure opens it again.
       if (this.#failures >= BREAKER_FAILURES) {
         this.#openUntil = this.#monotonic() + BREAKER_OPEN_MS
       }
@@ -74,6 +83,11 @@ export class BlindChecks<Answer> {
     } finally {
       this.#inFlight--
     }
+  }
+
+  /** A failure is not held. By now a later call may have the place. */
+  #forget(key: string, held: Held<Answer>): void {
+    for (const map of [this.#young, this.#old]) if (map.get(key) === held) map.delete(key)
   }
 
   #turn(now: number): void {

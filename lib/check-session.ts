@@ -132,6 +132,8 @@ export function createSessionChecks(core: Core): SessionChecks {
     },
 
     async checkClaimsWhileBlind(claims) {
+      // An answer that is held knows nothing of what was heard since.
+      refuseRevoked(claims.sid)
       try {
         return await core.blindChecks.ask(`${claims.sid}.${claims.jti}`, async () =>
           checkClaims(claims),

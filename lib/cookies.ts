@@ -26,8 +26,10 @@ const DOMAIN = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}
  * @throws {ConfigError} `invalid_option` when it would be dropped silently
  */
 export function checkCookieSpec(option: string, spec: CookieSpec): void {
-  if (!COOKIE_NAME.test(spec.name)) {
-    throw new ConfigError(option, `is no cookie name: ${JSON.stringify(spec.name)}`)
+  // Options come from JavaScript as well, and a pattern takes a number for its digits.
+  const given: unknown = spec.name
+  if (typeof given !== 'string' || !COOKIE_NAME.test(given)) {
+    throw new ConfigError(option, `is no cookie name: ${JSON.stringify(given)}`)
   }
   const name = spec.name.toLowerCase()
   // RFC 6265bis §4.1.3.2: __Host- requires Secure, Path=/ and no Domain.
@@ -90,11 +92,14 @@ export function readCookie(header: string | undefined, name: string): string[] {
   const values: string[] = []
   if (header === undefined || !header.includes(name)) return values
   let start = 0
+  let equals = -1
   while (start < header.length) {
     let end = header.indexOf(';', start)
     if (end === -1) end = header.length
-    const equals = header.indexOf('=', start)
-    if (equals !== -1 && equals < end && trimmed(header, start, equals) === name) {
+    // Not searched again before it is reached: a header of nothing but semicolons stays linear.
+    if (equals < start) equals = header.indexOf('=', start)
+    if (equals === -1) break
+    if (equals < end && trimmed(header, start, equals) === name) {
       values.push(trimmed(header, equals + 1, end))
     }
     start = end + 1

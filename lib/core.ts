@@ -5,6 +5,7 @@ import { createAccessTokenVerifier } from './access-token-verifier.ts'
 import { BlindChecks } from './blind-checks.ts'
 import type { Events } from './events.ts'
 import { createEvents } from './events.ts'
+import { ConfigError } from './errors.ts'
 import { FeedFollower } from './feed.ts'
 import { REVOKED } from './heard-set.ts'
 import type { KeyRing } from './key-ring.ts'
@@ -31,6 +32,7 @@ export interface Core {
 
 /** A node reads its clock once a minute too late at worst before it forgets what it heard. */
 const HEARD_MARGIN_MS = 60_000
+const FEED_MARGIN_MS = 5 * 60_000
 
 /** Puts the parts together and starts to follow the feed. */
 export function createCore(parts: {
@@ -41,6 +43,7 @@ export function createCore(parts: {
   readonly onEvent: ((event: LatchkeyEvent) => void) | undefined
 }): Core {
   const { settings, ring, signingKeys } = parts
+  refuseShortFeed(parts.store, settings)
   const store = withDeadline(parts.store, settings.storeDeadlineMs)
   const events = createEvents({
     onEvent: parts.onEvent,
@@ -62,6 +65,7 @@ export function createCore(parts: {
       events.operational('store_failure', { result: 'failure', cause: 'feed', error }),
   })
   follower.start()
+  void inspect(store, events)
   return {
     settings,
     store,
@@ -86,6 +90,26 @@ export function createCore(parts: {
     follower,
     blindChecks,
     events,
+  }
+}
+
+/** A node that starts must hear of everything that voids a token which is still alive. */
+function refuseShortFeed({ feed }: Store, { accessTokenTtlMs }: Settings): void {
+  const neededMs = 2 * accessTokenTtlMs + FEED_MARGIN_MS
+  if (feed.retentionMs >= neededMs) return
+  throw new ConfigError(
+    'accessTokenTtl',
+    `is too long for a feed kept for ${feed.retentionMs} ms; ` +
+      `set the store's feedRetention to at least '${Math.ceil(neededMs / 60_000)}m'`,
+  )
+}
+
+/** Says once, at start, what is unsafe about the store's server. */
+async function inspect(store: Store, events: Events): Promise<void> {
+  try {
+    for (const { code, message } of await store.inspect()) events.warn(code, `latchkey: ${message}`)
+  } catch (error) {
+    events.operational('store_failure', { result: 'failure', cause: 'inspect', error })
   }
 }
 

@@ -12,13 +12,15 @@ export interface OriginPolicy {
   readonly allowed: ReadonlySet<string>
   /** Whether a request that says nothing of its origin is refused. */
   readonly requireOrigin: boolean
+  /** Whether the cookies need https: a page of the same host by plain http is then a stranger. */
+  readonly secure?: boolean
 }
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 /**
  * Whether a request that carries a cookie may act: its method is safe, or it comes from one of our
- * own pages. Fetch metadata first, then `Origin`. SameSite alone does not do: it is per site, so a
+ * own pages. The listed origins first, then fetch metadata, then `Origin` against `Host`. SameSite alone does not do: it is per site, so a
  * sibling subdomain passes it.
  *
  * @remarks OWASP ASVS 5.0 3.5.1 to 3.5.3, OWASP CSRF Prevention (Fetch Metadata).
@@ -30,10 +32,14 @@ export function isOwnOrigin(facts: OriginFacts, policy: OriginPolicy): boolean {
   if (facts.secFetchSite !== undefined) {
     return facts.secFetchSite === 'same-origin' || facts.secFetchSite === 'none'
   }
-  if (facts.origin !== undefined) return hostOf(facts.origin) === facts.host?.toLowerCase()
+  if (facts.origin !== undefined) {
+    return hostOf(facts.origin, policy.secure === true) === facts.host?.toLowerCase()
+  }
   return !policy.requireOrigin
 }
 
-function hostOf(origin: string): string | null {
-  return (URL.canParse(origin) && new URL(origin).host) || null
+function hostOf(origin: string, secure: boolean): string | null {
+  if (!URL.canParse(origin)) return null
+  const { protocol, host } = new URL(origin)
+  return protocol === 'https:' || (protocol === 'http:' && !secure) ? host : null
 }

@@ -128,7 +128,7 @@ export function methodNotAllowed(allowed: readonly string[]): AuthError {
 /** How long a client waits after a 503, in seconds. */
 const RETRY_AFTER = { 'Retry-After': '1' } as const
 
-/** The store failed, was late, or did not acknowledge. Always 503, never a 401 and never a pass. */
+/** The store failed, was late, or did not acknowledge. Always 503, never a 401. */
 export class StoreUnavailable extends LatchkeyError {
   override readonly name = 'StoreUnavailable'
   readonly code = 'store_unavailable'

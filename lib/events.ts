@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { BlindCause } from './feed.ts'
 import type { AuditEvent, Store } from './store.ts'
 
@@ -94,11 +95,18 @@ export function createEvents(options: {
 
   function emit(event: LatchkeyEvent): void {
     try {
-      options.onEvent?.(event)
+      const returned: unknown = options.onEvent?.(event)
+      // An async sink fails later, and nobody else would catch that.
+      if (types.isPromise(returned)) returned.catch(warnOfSink)
     } catch (error) {
-      // The app's sink must not decide whether somebody gets in.
-      process.emitWarning(`onEvent threw: ${String(error)}`, 'LatchkeyWarning', 'on_event_failed')
+      warnOfSink(error)
     }
+  }
+
+  /** The app's sink must not decide whether somebody gets in. */
+  function warnOfSink(error: unknown): void {
+    const text = types.isNativeError(error) ? error.message : typeof error
+    process.emitWarning(`onEvent threw: ${text}`, 'LatchkeyWarning', 'on_event_failed')
   }
 
   function build<Type extends LatchkeyEvent['type']>(type: Type, fields: EventFields) {

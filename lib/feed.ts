@@ -157,11 +157,16 @@ export class FeedFollower {
     let more = false
     while (!this.#isClosed()) {
       try {
+        const sentAt = this.#monotonic()
         const page = await this.#read(more || !this.#loaded ? 0 : WAIT_MS)
         more = page.more
         backoffMs = MIN_BACKOFF_MS
         this.#report()
-        if (!more && page.entries.length > 0) await this.#sleep(PAUSE_AFTER_NEWS_MS)
+        const startsOver = this.#cursor === null
+        const didWait = this.#monotonic() - sentAt >= PAUSE_AFTER_NEWS_MS
+        // A store that does not wait, or breaks again and again, is not asked in a hot loop either.
+        const pauses = startsOver || (!more && (page.entries.length > 0 || !didWait))
+        if (pauses) await this.#sleep(PAUSE_AFTER_NEWS_MS)
       } catch (error) {
         if (this.#isClosed()) return
         this.#options.onError?.(error)

@@ -42,6 +42,7 @@ export interface CheckReasons {
  * request may pass when the store does not answer.
  *
  * - `required`: no answer, no pass
+ * - `blind`: the store is asked because the feed cannot be trusted; `onStoreFailure` decides
  * - `wanted`: a failure of the store changes nothing for this request
  * - `none`: signature and feed are enough
  */

@@ -35,8 +35,10 @@ export class HeardSet {
   hear(entry: FeedEntry): boolean {
     this.turn()
     if (entry.ver <= (this.versionOf(entry.sid) ?? -1)) return false
-    if (this.#young.size >= this.#maxEntries) this.#overflowedAt = this.#monotonic()
-    else this.#young.set(entry.sid, entry.ver)
+    // What replaces an older entry needs no room.
+    const fits = this.#young.size < this.#maxEntries || this.#young.has(entry.sid)
+    if (fits) this.#young.set(entry.sid, entry.ver)
+    else this.#overflowedAt = this.#monotonic()
     return true
   }
 

@@ -1,6 +1,7 @@
 import type { ParsedUser } from './attributes.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
+import { endSession } from './end-session.ts'
 import { AuthError } from './errors.ts'
 import type { RequestFacts } from './events.ts'
 import { capText } from './events.ts'
@@ -42,9 +43,9 @@ export async function openSession(
     old === null
       ? await core.store.create(input)
       : await core.store.replace({ ...input, old, orElse: 'create', keepData: false })
-  const credentials = await finish(core, login, result, seed, old?.sid)
+  const credentials = await finish(core, login, result, seed, old?.sid, 'authn_login_fail')
   if (old !== null && result.outcome === 'created' && !result.revoked.includes(old.sid)) {
-    await endForeignSession(core, old, credentials.session.sid)
+    await endForeignSession(core, old, credentials.session.sid, login.request)
   }
   return credentials
 }
@@ -65,7 +66,7 @@ export async function stepUpSession(core: Core, login: Login, sid: string): Prom
     orElse: 'refuse',
     keepData: true,
   })
-  return finish(core, login, result, seed, sid)
+  return finish(core, login, result, seed, sid, 'authn_step_up_fail')
 }
 
 type Opened = Awaited<ReturnType<Core['store']['replace']>>
@@ -76,14 +77,16 @@ async function finish(
   result: Opened,
   seed: string,
   replacedSid: string | undefined,
+  failure: 'authn_login_fail' | 'authn_step_up_fail',
 ): Promise<Credentials> {
   const { events } = core
   const about = { user: login.user.ref, request: login.request }
   if (result.outcome !== 'created') {
-    events.security(
-      result.outcome === 'session_limit' ? 'excess_sessions_exceeded' : 'authn_login_fail',
-      { ...about, result: 'failure', cause: result.outcome },
-    )
+    events.security(result.outcome === 'session_limit' ? 'excess_sessions_exceeded' : failure, {
+      ...about,
+      result: 'failure',
+      cause: result.outcome,
+    })
     throw refusal(result.outcome)
   }
   hearRevoked(core, result.revoked)
@@ -120,10 +123,10 @@ async function endForeignSession(
   core: Core,
   old: { readonly sid: string; readonly seedHash: string },
   openedSid: string,
+  request: RequestFacts,
 ): Promise<void> {
   try {
-    const result = await core.store.revoke(old)
-    if (result.outcome === 'revoked') hearRevoked(core, [old.sid])
+    await endSession(core, old, { cause: 'replaced', request })
   } catch (error) {
     // Nobody will ever hold the new session's credentials; what is left of it ends by idleness.
     hearRevoked(core, [openedSid])

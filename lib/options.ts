@@ -25,7 +25,7 @@ export interface CookieOptions {
   /**
    * Whether cookies need https. False is for development on plain http and refused in production.
    *
-   * @defaultValue true, unless the issuer is an http origin, which only loopback may be
+   * @defaultValue true; in development false when the issuer is http, which only loopback may be
    */
   readonly secure?: boolean | undefined
   /** SameSite of the session cookie; the other two are always Strict. @defaultValue `'lax'` */
@@ -245,6 +245,8 @@ export function parseOptions<Claims extends object, Req>(
   if (idleTimeoutMs > absoluteTimeoutMs) {
     throw new ConfigError('idleTimeout', 'must not be longer than absoluteTimeout')
   }
+  const cookies = parseCookies(options.cookies ?? {}, issuer, production)
+  const origins = parseOrigins(issuer, options.allowedOrigins ?? [], options.csrf ?? {})
   return {
     issuer: options.issuer,
     audience: parseAudience(options.audience ?? options.issuer),
@@ -258,8 +260,8 @@ export function parseOptions<Claims extends object, Req>(
     clockSkewMs: duration(options, 'clockSkew', 0, MINUTE),
     limit: parseLimit(options.maxSessions),
     accessToken: oneOf('accessToken', options.accessToken ?? DEFAULTS.accessToken, DELIVERIES),
-    cookies: parseCookies(options.cookies ?? {}, issuer, production),
-    origins: parseOrigins(issuer, options.allowedOrigins ?? [], options.csrf ?? {}),
+    cookies,
+    origins: { ...origins, secure: cookies.session.secure },
     storeDeadlineMs: duration(options, 'storeDeadline', 10, 10 * S),
     onStoreFailure: oneOf(
       'onStoreFailure',
@@ -308,7 +310,8 @@ function duration<Claims extends object, Req>(
 }
 
 function parseIssuer(issuer: unknown): URL {
-  if (typeof issuer !== 'string' || !URL.canParse(issuer)) {
+  // URL trims blanks, but the issuer stands in tokens as it is written.
+  if (typeof issuer !== 'string' || /[\s\p{Cc}]/u.test(issuer) || !URL.canParse(issuer)) {
     throw new ConfigError('issuer', "must be an absolute URL, such as 'https://app.example'")
   }
   const url = new URL(issuer)
@@ -316,8 +319,8 @@ function parseIssuer(issuer: unknown): URL {
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback)) {
     throw new ConfigError('issuer', 'must be https; http is for loopback only')
   }
-  // RFC 8414 §2: no query and no fragment.
-  if (url.search !== '' || url.hash !== '' || url.username !== '' || url.password !== '') {
+  // RFC 8414 §2: no query and no fragment, not even an empty one.
+  if (/[?#]/.test(issuer) || url.username !== '' || url.password !== '') {
     throw new ConfigError('issuer', 'must have no query, fragment or credentials')
   }
   return url
@@ -335,11 +338,19 @@ function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== ''
 }
 
-function parseLimit(maxSessions: unknown = {}): SessionLimit {
-  if (typeof maxSessions !== 'object' || maxSessions === null) {
-    throw new ConfigError('maxSessions', 'must be an object such as { perUser: 100 }')
+/**
+ * Refuses what is no group of these options. `csrf: true` would otherwise look like a group in which
+ * every default holds.
+ */
+function checkGroup(name: string, group: unknown, known: readonly string[]): void {
+  if (typeof group !== 'object' || group === null || Array.isArray(group)) {
+    throw new ConfigError(name, `must be an object of ${known.join(', ')}`)
   }
-  rejectUnknownOptions('maxSessions', maxSessions, ['perUser', 'onLimit'])
+  rejectUnknownOptions(name, group, known)
+}
+
+function parseLimit(maxSessions: object = {}): SessionLimit {
+  checkGroup('maxSessions', maxSessions, ['perUser', 'onLimit'])
   const { perUser, onLimit }: { perUser?: unknown; onLimit?: unknown } = maxSessions
   const max = perUser ?? DEFAULTS.maxSessionsPerUser
   if (typeof max !== 'number' || !Number.isInteger(max) || max < 1 || max > 1000) {
@@ -356,13 +367,13 @@ function parseCookies(
   issuer: URL,
   production: boolean,
 ): Record<CookieRole, CookieSpec> {
-  rejectUnknownOptions('cookies', options, ['secure', 'sameSite', 'names', 'domain'])
+  checkGroup('cookies', options, ['secure', 'sameSite', 'names', 'domain'])
   const { secure = issuer.protocol === 'https:' || production, names = {}, domain } = options
   if (typeof secure !== 'boolean') throw new ConfigError('cookies.secure', 'must be true or false')
   if (!secure && production) {
     throw new ConfigError('cookies.secure', 'must not be false in production; remove it')
   }
-  rejectUnknownOptions('cookies.names', names, ['session', 'refresh', 'access'])
+  checkGroup('cookies.names', names, ['session', 'refresh', 'access'])
   const prefix = secure ? '__Host-' : ''
   const session = oneOf('cookies.sameSite', options.sameSite ?? DEFAULTS.sameSite, [
     'lax',
@@ -392,14 +403,19 @@ function parseOrigins(
   if (!Array.isArray(allowedOrigins)) {
     throw new ConfigError('allowedOrigins', 'must be a list of origins')
   }
-  rejectUnknownOptions('csrf', csrf, ['requireOrigin'])
+  checkGroup('csrf', csrf, ['requireOrigin'])
   const { requireOrigin = false } = csrf
   if (typeof requireOrigin !== 'boolean') {
     throw new ConfigError('csrf.requireOrigin', 'must be true or false')
   }
   const origins = allowedOrigins.map((origin: unknown, index) => {
     // An origin is compared as text: whatever is not spelled as URL.origin spells it never matches.
-    if (typeof origin !== 'string' || !URL.canParse(origin) || new URL(origin).origin !== origin) {
+    if (
+      typeof origin !== 'string' ||
+      origin.includes('*') ||
+      !URL.canParse(origin) ||
+      new URL(origin).origin !== origin
+    ) {
       throw new ConfigError(
         `allowedOrigins[${index}]`,
         "must be an exact origin, such as 'https://admin.app.example'",

@@ -6,6 +6,7 @@ import type { SessionChecks } from './check-session.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import type { ErrorCode, RefreshOutcome } from './errors.ts'
+import { endSession } from './end-session.ts'
 import { AuthError, StoreUnavailable } from './errors.ts'
 import type { RequestFacts } from './events.ts'
 import type { Credentials } from './mint.ts'
@@ -53,12 +54,17 @@ export function refreshOutcome(code: ErrorCode): RefreshOutcome {
 }
 
 /**
- * Buys the next credentials of a session: MAC, rotation (one store call), `loadUser`, an update if
- * it changed something, signing.
+ * Buys the next credentials of a session: MAC, rotation, signing; one store call.
+ *
+ * With `loadUser` the session is read first (one more) and the user looked up before anything
+ * changes: a lookup that fails leaves the presented token as good as it was, however long the
+ * outage lasts. Had the rotation come first, a retry after `reuseGrace` would look like theft.
  *
  * @throws {AuthError} terminal: `refresh_invalid`, `refresh_reused`, `session_ended`,
  *   `session_revoked`; retryable: `user_lookup_failed` (503)
- * @throws {StoreUnavailable} retryable: the retry is answered with the same successor
+ * @throws {StoreUnavailable} retryable: within `reuseGrace`, or with the same `Idempotency-Key`, the
+ *   retry is answered with the same successor
+ * @throws {InternalError} when `loadUser` returned what is no such user, or claims that do not fit
  */
 export async function refreshSession<Claims extends object>(
   core: Core,
@@ -69,23 +75,30 @@ export async function refreshSession<Claims extends object>(
   const token = readRefreshToken(core.ring, presented.token)
   if (token === null) throw invalid()
   const { sid, seed, generation } = token
+  const { idleTimeoutMs } = core.settings.lifetimes
+  const seedHash = hashSeed(seed)
   checks.refuseRevoked(sid)
+  let user: User<Claims> | undefined
+  if (loadUser !== undefined) {
+    const found = await core.store.check({ sid, seedHash, idleTimeoutMs, peek: true })
+    if (found.outcome !== 'alive') throw refuse(core, found, sid, presented.request)
+    user = await lookUp(core, loadUser, found.session, presented.request)
+  }
   const rotated = await core.store.rotate({
     sid,
-    seedHash: hashSeed(seed),
+    seedHash,
     generation,
     attemptHash: hashAttempt(presented.attempt ?? drawAttempt()),
     bindingHash: hashBinding(sid, presented.binding),
     policy: core.settings.rotation,
-    idleTimeoutMs: core.settings.lifetimes.idleTimeoutMs,
+    idleTimeoutMs,
     onReuse: core.settings.onReuse,
   })
   const session = accept(core, rotated, sid, presented.request)
-  const reloaded =
-    loadUser === undefined ? session : await reload(core, loadUser, session, presented)
-  // A logout that was acknowledged while `loadUser` took its time: no credential leaves after it.
+  const updated = user === undefined ? session : await updateAttributes(core, user, session)
+  // A logout that another node acknowledged meanwhile: no credential leaves after it.
   checks.refuseRevoked(sid)
-  return mint(core, reloaded, seed)
+  return mint(core, updated, seed)
 }
 
 function accept(
@@ -97,16 +110,8 @@ function accept(
   const { events } = core
   switch (result.outcome) {
     case 'gone':
-      throw new AuthError('session_ended', 'the session is over')
     case 'invalid':
-      // Both take a MAC of ours: a leaked secret, or a store that was set back a long way.
-      events.security('malicious_token', {
-        sessionId: sid,
-        request,
-        result: 'failure',
-        cause: result.cause,
-      })
-      throw invalid()
+      throw refuse(core, result, sid, request)
     case 'reused':
       hearRevoked(core, result.revoked)
       events.security('authn_token_reuse', {
@@ -138,6 +143,19 @@ function accept(
   }
 }
 
+function refuse(
+  core: Core,
+  result: { readonly outcome: 'gone' } | { readonly outcome: 'invalid'; readonly cause?: string },
+  sessionId: string,
+  request: RequestFacts,
+): AuthError {
+  if (result.outcome === 'gone') return new AuthError('session_ended', 'the session is over')
+  // It has a MAC of ours: a leaked secret, or a store that was set back a long way.
+  const cause = result.cause ?? 'seed'
+  core.events.security('malicious_token', { sessionId, request, result: 'failure', cause })
+  return invalid()
+}
+
 function reportRotation(
   core: Core,
   result: Extract<RotateResult, { outcome: 'rotated' | 'recovered' }>,
@@ -150,20 +168,22 @@ function reportRotation(
   core.events.operational('session_renewed', { ...about, cause: outcome })
 }
 
-async function reload<Claims extends object>(
+/** What the app says of the user now; a user who is gone ends the session. */
+async function lookUp<Claims extends object>(
   core: Core,
   loadUser: LoadUser<Claims>,
   session: SessionRecord,
-  { request }: RefreshRequest,
-): Promise<SessionRecord> {
+  request: RequestFacts,
+): Promise<User<Claims>> {
   const { sid, user: ref } = session
-  const about = { user: ref, sessionId: sid, request }
   let user: User<Claims> | null
   try {
     user = await withinDeadline(loadUser({ ...ref }, toSession<Claims>(session)))
   } catch (error) {
     core.events.operational('hook_failure', {
-      ...about,
+      user: ref,
+      sessionId: sid,
+      request,
       result: 'failure',
       cause: 'loadUser',
       error,
@@ -173,12 +193,13 @@ async function reload<Claims extends object>(
     })
   }
   if (user === null) {
-    await core.store.revoke({ sid })
-    hearRevoked(core, [sid])
-    core.events.security('session_revoked', { ...about, result: 'success', cause: 'user_gone' })
+    await endSession(core, { sid }, { cause: 'user_gone', request })
     throw new AuthError('session_ended', 'the session is over')
   }
-  return updateAttributes(core, user, session)
+  // Before the rotation: a hook at fault must not cost the client its token.
+  const attributes = reloadAttributes(user, ref, session.attributes)
+  core.issuer.assertFits(attributes, ref)
+  return user
 }
 
 /** Writes only what changed, and once more on top of what somebody else changed meanwhile. */
@@ -191,7 +212,6 @@ async function updateAttributes<Claims extends object>(
   for (let tries = 0; tries < MAX_UPDATE_TRIES; tries++) {
     const attributes = reloadAttributes(user, session.user, session.attributes)
     if (isSameAttributes(attributes, session.attributes)) return session
-    core.issuer.assertFits(attributes, session.user)
     const result = await core.store.update({ sid: session.sid, ver: session.ver, attributes })
     if (result.outcome === 'gone') throw new AuthError('session_ended', 'the session is over')
     session = result.session

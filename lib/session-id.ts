@@ -38,7 +38,7 @@ export function hashBinding(sid: string, binding: string | undefined): string | 
 
 /** What a store keeps of a refresh attempt's id. */
 export function hashAttempt(attempt: string): string {
-  return hash('sha256', attempt, 'base64url').slice(0, RANDOM_CHARACTERS)
+  return hash('sha256', attempt, 'base64url')
 }
 
 /** Draws an attempt id for a client that sent none. */

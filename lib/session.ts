@@ -1,5 +1,4 @@
 import type { RotationState } from './rotation.ts'
-import { isOver } from './rotation.ts'
 import type { UserRef } from './user.ts'
 
 /** A value that survives JSON. */
@@ -165,11 +164,6 @@ export function rotatedFields(
     lastSeenAt: now,
     idleDeadline: clampIdle(session.absoluteDeadline, rotation.idleTimeoutMs, now),
   }
-}
-
-/** Whether the session is alive at `now`. */
-export function isAlive(session: SessionRecord, now: number): boolean {
-  return !isOver(session, now)
 }
 
 /**

@@ -110,17 +110,27 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
   async function change(
     sid: string,
     build: (session: SessionRecord) => UpdateInput | null,
-  ): Promise<SessionRecord> {
+  ): Promise<{ readonly session: SessionRecord; readonly changed: boolean }> {
     let session = await read(sid)
     for (let tries = 0; tries < MAX_UPDATE_TRIES && session !== null; tries++) {
       const input = build(session)
-      if (input === null) return session
+      if (input === null) return { session, changed: false }
       const result = await core.store.update(input)
-      if (result.outcome === 'updated') return result.session
+      if (result.outcome === 'updated') return { session: result.session, changed: true }
       session = result.outcome === 'conflict' ? result.session : null
     }
     if (session === null) throw new AuthError('session_ended', 'the session is over')
     throw new VersionConflict()
+  }
+
+  function reportUpdate({ sid, ver, user }: SessionRecord): void {
+    core.follower.hear([{ sid, ver }])
+    core.events.security('session_updated', {
+      user,
+      sessionId: sid,
+      result: 'success',
+      detail: { ver },
+    })
   }
 
   return {
@@ -153,7 +163,7 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
     async list(user, { limit = DEFAULT_PAGE, cursor } = {}) {
       const page = await core.store.list({
         user: parseUserRef(user),
-        limit: Math.min(MAX_PAGE, Math.max(1, Math.trunc(limit))),
+        limit: pageSize(limit),
         ...(cursor === undefined ? {} : { cursor }),
       })
       return { items: page.items.map((session) => toSession(session)), next: page.next }
@@ -165,39 +175,45 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
     },
 
     async revokeUser(user, options = {}) {
-      return endUserSessions(core, parseUserRef(user), options.except, endReason(options))
+      const { except } = options
+      // Ids reach a store checked; what is no session id spares no session.
+      const spared = isSessionId(except) ? except : undefined
+      return endUserSessions(core, parseUserRef(user), spared, endReason(options))
     },
 
     async update(sessionId, patch) {
       const { data, ifDataVer, ...attributesPatch } = patch
+      if (ifDataVer !== undefined && data === undefined) {
+        throw new InternalError('ifDataVer is about data, and there is none')
+      }
       let session: SessionRecord | null = null
       if (data !== undefined) {
         const checked = checkData(data)
-        session = await change(sessionId, ({ sid, dataVer }) => {
+        const written = await change(sessionId, ({ sid, dataVer }) => {
           if (ifDataVer !== undefined && dataVer !== ifDataVer) throw new VersionConflict()
           return { sid, dataVer, data: checked }
         })
+        session = written.session
       }
       if (Object.values(attributesPatch).some((value) => value !== undefined)) {
-        session = await change(sessionId, ({ sid, ver, user, attributes: current }) => {
+        const written = await change(sessionId, ({ sid, ver, user, attributes: current }) => {
           const attributes = patchAttributes(current, attributesPatch)
           if (isSameAttributes(attributes, current)) return null
           core.issuer.assertFits(attributes, user)
           return { sid, ver, attributes }
         })
-        core.follower.hear([{ sid: session.sid, ver: session.ver }])
-        core.events.security('session_updated', {
-          user: session.user,
-          sessionId,
-          result: 'success',
-          detail: { ver: session.ver },
-        })
+        session = written.session
+        if (written.changed) reportUpdate(session)
       }
       session ??= await read(sessionId)
       if (session === null) throw new AuthError('session_ended', 'the session is over')
       return toSession(session)
     },
   }
+}
+
+function pageSize(limit: number): number {
+  return Number.isNaN(limit) ? DEFAULT_PAGE : Math.min(MAX_PAGE, Math.max(1, Math.trunc(limit)))
 }
 
 function endReason({ reason = 'app', actor }: RevokeOptions) {

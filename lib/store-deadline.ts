@@ -4,7 +4,8 @@ import type { Store } from './store.ts'
 /**
  * The store with a deadline on every call. A call that fails in any way, or takes longer, rejects
  * with one {@link StoreUnavailable}; its late result is dropped and its late failure swallowed.
- * `feed.read` is passed on as it is: its caller bounds it, because it waits on purpose.
+ * Passed on as they are: `feed.read`, which waits on purpose and is bounded by its caller, and
+ * `prune` and `close`, which no request waits for.
  *
  * @param store - the app's store
  * @param deadlineMs - how long a call may take
@@ -53,7 +54,10 @@ export function withDeadline(store: Store, deadlineMs: number): Store {
       load: bounded('keys.load', async () => store.keys.load()),
       save: bounded('keys.save', async (expected, document) => store.keys.save(expected, document)),
     },
-    feed: { read: async (input) => store.feed.read(input) },
+    feed: {
+      retentionMs: store.feed.retentionMs,
+      read: async (input) => store.feed.read(input),
+    },
     prune: async () => store.prune(),
     inspect: bounded('inspect', async () => store.inspect()),
     close: async () => store.close(),

@@ -98,6 +98,8 @@ export interface Store {
 
   /** The ordered stream of revocations and attribute changes. */
   readonly feed: {
+    /** How long entries are kept at least, milliseconds. Older ones go by age alone. */
+    readonly retentionMs: number
     /**
      * Reads on from a cursor. Every entry appended after a cursor was handed out is delivered at
      * least once to who reads on from it, or `complete` is false. A cursor that this feed did not

@@ -53,7 +53,8 @@ function bodyError(error: unknown): AuthError {
   if (status === 415) {
     return new AuthError('unsupported_media_type', 'the body must be plain UTF-8 JSON')
   }
-  return new AuthError('invalid_request', 'the body is not well-formed JSON', { cause: error })
+  // No cause: the parser's error quotes the body, and there may be a password or a token in it.
+  return new AuthError('invalid_request', 'the body is not well-formed JSON')
 }
 
 function tooLarge(): AuthError {

@@ -34,8 +34,11 @@ export interface LatchkeyOptions<Claims extends object> extends CoreOptions<Clai
 export interface Memo {
   /** The access token whose signature and claims were verified. */
   access?: { readonly text: string; readonly claims: AccessClaims }
-  /** The credential the store vouched for during this request, and the session it belongs to. */
-  checked?: { readonly text: string; readonly session: SessionRecord }
+  /**
+   * The credential the store vouched for during this request, and the session it belongs to. The
+   * text is null when it stood among duplicates.
+   */
+  checked?: { readonly text: string | null; readonly session: SessionRecord }
   /** What the last guard let pass. */
   auth?: Auth<object>
 }
@@ -45,6 +48,8 @@ export interface Context<Claims extends object> {
   readonly core: Core
   readonly checks: SessionChecks
   readonly options: LatchkeyOptions<Claims>
+  /** Failures of hooks that `onEvent` has heard of. */
+  readonly reported: WeakSet<InternalError>
   /** The request's memo, made when there is none. */
   readonly memo: (req: Request) => Memo
 }
@@ -85,7 +90,7 @@ export function readDelivery<Claims extends object>(
   context: Context<Claims>,
   req: Request,
 ): Delivery {
-  const { delivery = 'cookie' } = context.options
+  const delivery = context.options.delivery ?? 'cookie'
   if (typeof delivery !== 'function') return delivery
   try {
     return delivery(req) === 'body' ? 'body' : 'cookie'
@@ -98,8 +103,10 @@ export function readDelivery<Claims extends object>(
 export function hookFailure<Claims extends object>(
   context: Context<Claims>,
   hook: string,
-  error: unknown,
+  cause: unknown,
 ): InternalError {
-  context.core.events.operational('hook_failure', { result: 'failure', cause: hook, error })
-  return new InternalError(`${hook} failed`, { cause: error })
+  context.core.events.operational('hook_failure', { result: 'failure', cause: hook, error: cause })
+  const error = new InternalError(`${hook} failed`, { cause })
+  context.reported.add(error)
+  return error
 }

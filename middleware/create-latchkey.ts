@@ -107,7 +107,7 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
 export function createLatchkey<Claims extends object = RegisteredClaims>(
   options: LatchkeyOptions<Claims>,
 ): Latchkey<Claims> {
-  if (typeof options !== 'object') throw new ConfigError('options', 'must be an object')
+  if (!isObject(options)) throw new ConfigError('options', 'must be an object')
   const production = process.env['NODE_ENV'] === 'production'
   const settings = parseOptions(options, production, ['onError'])
   if (options.onError !== undefined && typeof options.onError !== 'function') {
@@ -116,15 +116,24 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
   if (typeof options.delivery !== 'function') {
     oneOf('delivery', options.delivery ?? 'cookie', DELIVERIES)
   }
+  // null comes from configuration that is not there: it must not count as given.
+  const given = {
+    secrets: options.secrets ?? undefined,
+    signingKeys: options.signingKeys ?? undefined,
+    store: options.store ?? undefined,
+  }
   const drawn = (['secrets', 'signingKeys', 'store'] as const).filter(
-    (name) => options[name] === undefined,
+    (name) => given[name] === undefined,
   )
   const [missing] = drawn
   if (production && missing !== undefined) throw new ConfigError(missing, PRODUCTION_FIX[missing])
 
-  const ring = createKeyRing(options.secrets ?? [randomBytes(32)])
-  const signingKeys = parseSigningKeys(options.signingKeys ?? [generateSigningKey()])
-  const store = options.store ?? memoryStore({ clock: settings.clock })
+  const ring = createKeyRing(given.secrets ?? [randomBytes(32)])
+  const signingKeys = parseSigningKeys(
+    list('signingKeys', given.signingKeys ?? [generateSigningKey()]),
+  )
+  const store = given.store ?? memoryStore({ clock: settings.clock })
+  refuseNoStore(store)
   const core = createCore({ settings, store, ring, signingKeys, onEvent: options.onEvent })
   for (const name of drawn) {
     core.events.warn(`development_${name}`, `latchkey: no ${name} given; ${DRAWN[name]}`)
@@ -134,6 +143,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     core,
     checks: createSessionChecks(core),
     options,
+    reported: new WeakSet(),
     memo: createMemo(),
   }
   return {
@@ -147,15 +157,33 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     getAuth: (req) => requireAuth(context, req),
     sessions: createSessions<Claims>(core),
     keys: { jwks: signingKeys.jwks },
-    audit: { query: async (query) => core.store.audit.query(query) },
+    audit: {
+      query: async (query) =>
+        core.store.audit.query({ ...query, limit: Math.min(100, Math.max(1, query.limit)) }),
+    },
     health: () => readHealth(core),
     ready: async () => core.follower.ready,
     async close() {
       await core.follower.close()
       await core.events.flush()
-      if (options.store === undefined) await store.close()
+      if (given.store === undefined) await store.close()
     },
   }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
+}
+
+function list<Item>(option: string, value: readonly Item[]): readonly Item[] {
+  if (!Array.isArray(value)) throw new ConfigError(option, 'must be a list, such as [first]')
+  return value
+}
+
+/** A database client in the place of a store would only show at the first request. */
+function refuseNoStore(store: unknown): void {
+  if (isObject(store) && 'rotate' in store && 'feed' in store) return
+  throw new ConfigError('store', 'must be a store, such as memoryStore()')
 }
 
 type Drawn = 'secrets' | 'signingKeys' | 'store'

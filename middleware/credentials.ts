@@ -122,7 +122,7 @@ export function oneSessionToken<Claims extends object>(
   return found
 }
 
-/** Two credentials that are both good, of different sessions: nobody can say who is asking. */
+/** Two credentials that are both good and differ: nobody can say which one is meant. */
 export function ambiguous(): AuthError {
-  return new AuthError('credentials_ambiguous', 'credentials of different sessions were sent')
+  return new AuthError('credentials_ambiguous', 'two good credentials that differ were sent')
 }

@@ -1,10 +1,11 @@
-import type { Response } from 'express'
+import type { Request, Response } from 'express'
 import type { CookieRole } from '../lib/cookies.ts'
 import { buildCookie, clearCookie } from '../lib/cookies.ts'
 import type { Credentials } from '../lib/mint.ts'
 import type { Delivery } from '../lib/options.ts'
 import type { SessionRecord } from '../lib/session.ts'
 import type { Context } from './context.ts'
+import { fromOwnOrigin } from './csrf.ts'
 
 /** A session in answers. Times are ISO 8601. */
 export interface SessionJson {
@@ -52,6 +53,7 @@ export function deliver<Claims extends object>(
   const byCookie = delivery === 'cookie'
   const accessByCookie = byCookie && settings.accessToken === 'cookie'
   if (byCookie) {
+    warnOfPlainHttp(context, res.req)
     const endsInS = Math.max(1, Math.round((session.absoluteDeadline - settings.clock()) / 1000))
     const set = (role: CookieRole, value: string, maxAgeS: number) => {
       const spec = settings.cookies[role]
@@ -73,8 +75,30 @@ export function deliver<Claims extends object>(
   }
 }
 
-/** Removes all our cookies. Only a logout does this: anything else might delete a newer login. */
-export function clearCookies<Claims extends object>(context: Context<Claims>, res: Response): void {
+const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?$/
+
+/** A Secure cookie over what looks like plain http never comes back, and nobody is told why. */
+function warnOfPlainHttp<Claims extends object>({ core }: Context<Claims>, req: Request): void {
+  const plain = core.settings.cookies.session.secure && !req.secure
+  if (!plain || LOOPBACK.test(req.headers.host ?? '')) return
+  core.events.warn(
+    'plain_http',
+    'latchkey: Secure cookies were set over what looks like plain http, and browsers will drop ' +
+      "them; behind a proxy that ends TLS, set Express's 'trust proxy'",
+  )
+}
+
+/**
+ * Removes all our cookies. Only a logout does this: anything else might delete a newer login. A form
+ * on a page of another origin carries no SameSite cookie that could be refused, but what the answer
+ * says of cookies counts: such a page does not get to remove them (logout CSRF).
+ */
+export function clearCookies<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  res: Response,
+): void {
+  if (!fromOwnOrigin(context, req)) return
   const { cookies, accessToken } = context.core.settings
   const roles: CookieRole[] = ['session', 'refresh']
   if (accessToken === 'cookie') roles.push('access')

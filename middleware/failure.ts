@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { NextFunction, Request, Response } from 'express'
 import { AuthError, InternalError, StoreUnavailable, VersionConflict } from '../lib/errors.ts'
 import type { Context } from './context.ts'
@@ -21,20 +22,36 @@ export function answerFailure<Claims extends object>(
   extra: (error: AnswerableError) => Readonly<Record<string, string>> = () => ({}),
 ): void {
   const error = toAnswerable(thrown)
-  const { events } = context.core
-  if (error.code === 'store_unavailable') {
-    events.operational('store_failure', {
-      request: requestFacts(req),
-      result: 'failure',
-      cause: 'request',
-      error,
-    })
-  } else if (error.code === 'internal_error' && error !== thrown) {
-    events.operational('hook_failure', { result: 'failure', cause: 'unexpected', error: thrown })
-  }
-  if (context.options.onError !== undefined) context.options.onError(error, req, res, next)
-  else if (res.headersSent) next(error)
+  report(context, error, thrown, req)
+  const { onError } = context.options
+  if (onError !== undefined) {
+    // To Express, throwing undefined is no error: what was refused would go on to the next handler.
+    const fail = (cause: unknown) => next(new InternalError('onError failed', { cause }))
+    try {
+      const returned: unknown = onError(error, req, res, next)
+      // An async handler that fails must neither hang the request nor end the process.
+      if (types.isPromise(returned)) returned.catch(fail)
+    } catch (cause) {
+      fail(cause)
+    }
+  } else if (res.headersSent) next(error)
   else sendProblem(res, error, scheme, extra(error))
+}
+
+function report<Claims extends object>(
+  { core, reported }: Context<Claims>,
+  error: AnswerableError,
+  thrown: unknown,
+  req: Request,
+): void {
+  const about = { request: requestFacts(req), result: 'failure' } as const
+  if (error.code === 'store_unavailable') {
+    core.events.operational('store_failure', { ...about, cause: 'request', error })
+  } else if (error.code === 'internal_error' && !reported.has(error)) {
+    core.events.operational('hook_failure', { ...about, cause: 'unexpected', error: thrown })
+  } else if (error.code === 'credentials_ambiguous') {
+    core.events.security('malicious_cookie', { ...about, cause: error.code })
+  }
 }
 
 /** What can be answered; anything unexpected is a 500 that keeps its cause to itself. */

@@ -99,7 +99,10 @@ export function parseGuardOptions<Claims extends object>(
   options: HybridGuardOptions<Claims>,
   kit: { readonly onStoreFailure: OnStoreFailure; readonly hasDeviceBinding: boolean },
 ): ParsedGuardOptions<Claims> {
-  if (typeof options !== 'object') throw new ConfigError(guard, 'takes an object of options')
+  const given: unknown = options
+  if (typeof given !== 'object' || given === null) {
+    throw new ConfigError(guard, 'takes an object of options')
+  }
   rejectUnknownOptions(guard, options, KNOWN[guard])
   const { level, maxAuthAge, check, sample = DEFAULT_SAMPLE } = options
   if (check !== undefined && typeof check !== 'function') {

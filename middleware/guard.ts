@@ -3,6 +3,7 @@ import type { NextFunction, Request, Response } from 'express'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { Auth } from '../lib/auth.ts'
 import { toSession, typedClaims } from '../lib/auth.ts'
+import type { ErrorCode } from '../lib/errors.ts'
 import { AuthError, ConfigError } from '../lib/errors.ts'
 import { decideAccess } from '../lib/guard-policy.ts'
 import type { SessionRecord } from '../lib/session.ts'
@@ -74,9 +75,7 @@ export function runGuard<Claims extends object>(
       await admit(req, await guard.authenticate(req, presented))
       return true
     } catch (error) {
-      // A browser sends an ended cookie until it runs out: that is nobody, not an intruder.
-      const ambient = presented.transport === 'cookie' && error instanceof AuthError
-      if (options.optional && ambient && error.status === 401) return false
+      if (options.optional && presented.transport === 'cookie' && isOver(error)) return false
       throw error
     }
   }
@@ -125,13 +124,27 @@ export function runGuard<Claims extends object>(
     try {
       const passed = await pass(req)
       // What depends on a credential is nobody else's; a handler that knows better says so after us.
-      if (passed) res.set('Cache-Control', 'no-store')
+      if (!passed) clearAuth(context, req)
+      else if (!res.headersSent) res.set('Cache-Control', 'no-store')
     } catch (error) {
       answerFailure(context, error, guard.scheme, req, res, next)
       return
     }
     next()
   })
+}
+
+const OVER: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'token_invalid',
+  'token_expired',
+  'token_stale',
+  'session_ended',
+  'session_revoked',
+])
+
+/** A browser sends an ended cookie until it runs out: who sends it is nobody, not an intruder. */
+function isOver(error: unknown): boolean {
+  return error instanceof AuthError && OVER.has(error.code)
 }
 
 /** Puts `req.auth` in place, for the app and for `getAuth`. */
@@ -146,6 +159,17 @@ export function setAuth<Claims extends object>(
 }
 
 /**
+ * Takes `req.auth` away again: who passes an optional guard as nobody is nobody, also when a weaker
+ * guard before it knew somebody.
+ */
+function clearAuth<Claims extends object>(context: Context<Claims>, req: Request): void {
+  const memo = context.memo(req)
+  // Another kit's guard may have written it last, and then it is not ours to take.
+  if (memo.auth !== undefined && req.auth === memo.auth) delete req.auth
+  delete memo.auth
+}
+
+/**
  * The session of a session token, from the store or from what an earlier guard asked it during this
  * request.
  */
@@ -156,11 +180,16 @@ export async function checkPresentedSession<Claims extends object>(
 ): Promise<SessionRecord> {
   const memo = context.memo(req)
   const [text = ''] = presented.texts
-  if (presented.texts.length === 1 && memo.checked?.text === text) return memo.checked.session
+  if (presented.texts.length === 1 && memo.checked?.text === text) {
+    // The store was asked already, but the feed may have brought news since.
+    context.checks.refuseRevoked(memo.checked.session.sid)
+    return memo.checked.session
+  }
   const token = oneSessionToken(context, presented.texts)
   if (token === null) throw new AuthError('token_invalid', 'the session token is not good')
   const session = await context.checks.checkSessionToken(token)
-  memo.checked = { text, session }
+  // Of duplicate cookies only one was good: the others' texts must not stand for it.
+  memo.checked = { text: presented.texts.length === 1 ? text : null, session }
   return session
 }
 
@@ -184,6 +213,19 @@ export async function verifyPresentedAccess<Claims extends object>(
   }
   memo.access = access
   return access
+}
+
+/**
+ * The session of a verified access token, when an earlier guard asked the store for it during this
+ * request: what is known better is not forgotten again. Null when none did.
+ */
+export function checkedBefore<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  text: string,
+): SessionRecord | null {
+  const { checked } = context.memo(req)
+  return checked?.text === text ? checked.session : null
 }
 
 /** Of duplicate cookies the one that verifies counts; two that verify and differ are nobody's. */

@@ -11,6 +11,7 @@ import {
   authFromClaims,
   authFromRecord,
   checkPresentedSession,
+  checkedBefore,
   runGuard,
   verifyPresentedAccess,
 } from './guard.ts'
@@ -37,10 +38,8 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
     text: string,
     claims: AccessClaims,
   ): Promise<SessionRecord> {
-    const memo = context.memo(req)
-    if (memo.checked?.text === text) return memo.checked.session
     const session = await context.checks.checkClaims(claims)
-    memo.checked = { text, session }
+    context.memo(req).checked = { text, session }
     return session
   }
 
@@ -50,6 +49,8 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
     parsed: ParsedGuardOptions<Claims>,
   ): Promise<Authenticated<Claims>> {
     const { text, claims } = access
+    const known = checkedBefore(context, req, text)
+    if (known !== null) return { auth: authFromRecord<Claims>('jwt', known), record: known }
     const decision = decideCheck({
       sensitive: parsed.sensitive || parsed.bindDevice,
       requirements: parsed.requirements,

@@ -50,5 +50,17 @@ export { generateSigningKey } from '../lib/signing-keys.ts'
 export type { Algorithm, PublicJwk, SigningKeyInput } from '../lib/signing-keys.ts'
 export type * from '../lib/store.ts'
 export type { UserRef } from '../lib/user.ts'
+
+// For authors of stores: the decisions every store must make alike.
+export { decideRotation, isOver } from '../lib/rotation.ts'
+export type {
+  ReplayCause,
+  RotationDecision,
+  RotationPolicy,
+  RotationRequest,
+  RotationState,
+} from '../lib/rotation.ts'
+export { dueWrite, isStaleLogin, openRecord, rotatedFields } from '../lib/session.ts'
+export type { Lifetimes, NewSession, SessionRecord } from '../lib/session.ts'
 export { memoryStore } from '../stores/memory.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'

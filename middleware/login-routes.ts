@@ -50,6 +50,9 @@ export function createStepUp<Claims extends object>(
 ): RouteHandler {
   return async (req, res) => {
     const auth = requireAuth(context, req)
+    const delivery = readDelivery(context, req)
+    // A token in the header passed the guard, but what is set here are cookies.
+    if (delivery === 'cookie') refuseCrossOrigin(context, req)
     const beganAt = performance.now()
     const user = await askApp(context, authenticate, req, res)
     const parsed = user === null ? null : parseUser(user)
@@ -73,7 +76,7 @@ export function createStepUp<Claims extends object>(
       request: requestFacts(req),
       result: 'success',
     })
-    res.json(deliver(context, res, credentials, readDelivery(context, req)))
+    res.json(deliver(context, res, credentials, delivery))
   }
 }
 

@@ -56,6 +56,7 @@ export function challengeOf(error: AnswerableError, scheme: Scheme): string | nu
 const CHALLENGE_ERRORS: Partial<Record<ErrorCode, string | null>> = {
   step_up_required: 'insufficient_user_authentication', // RFC 9470 §3
   insufficient_scope: 'insufficient_scope',
+  credentials_ambiguous: 'invalid_request', // RFC 6750 §3.1: more than one credential
   credentials_missing: null,
   invalid_credentials: null,
   stale_login: null,

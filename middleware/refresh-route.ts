@@ -4,7 +4,7 @@ import { refreshOutcome, refreshSession } from '../lib/refresh.ts'
 import { refuseUnknownMembers, readJsonBody } from './body.ts'
 import type { Context } from './context.ts'
 import { readBinding, requestFacts } from './context.ts'
-import { cookieTexts } from './credentials.ts'
+import { ambiguous, cookieTexts } from './credentials.ts'
 import { refuseCrossOrigin } from './csrf.ts'
 import { deliver } from './deliver.ts'
 import { answerFailure } from './failure.ts'
@@ -72,7 +72,7 @@ function readPresented<Claims extends object>(
   return { text: oneRefreshToken(context, fromCookie), delivery: 'cookie' }
 }
 
-/** Of duplicate cookies the one that verifies counts; two sessions' are nobody's. */
+/** Of duplicate cookies the one that verifies counts; two that verify are nobody's. */
 function oneRefreshToken<Claims extends object>(
   context: Context<Claims>,
   texts: readonly string[],
@@ -81,7 +81,7 @@ function oneRefreshToken<Claims extends object>(
   if (texts.length < 2) return first
   const good = texts.filter((text) => readRefreshToken(context.core.ring, text) !== null)
   if (good.length > 1) {
-    throw new AuthError('credentials_ambiguous', 'two refresh tokens were sent')
+    throw ambiguous()
   }
   return good[0] ?? first
 }

@@ -1,6 +1,12 @@
 import type { Context } from './context.ts'
 import type { Guard } from './guard.ts'
-import { authFromClaims, runGuard, verifyPresentedAccess } from './guard.ts'
+import {
+  authFromClaims,
+  authFromRecord,
+  checkedBefore,
+  runGuard,
+  verifyPresentedAccess,
+} from './guard.ts'
 import type { GuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
 import { checkBlind } from './blind.ts'
@@ -23,7 +29,9 @@ export function createRequireJwt<Claims extends object>(
       accepts: 'access',
       scheme: 'Bearer',
       async authenticate(req, presented) {
-        const { claims } = await verifyPresentedAccess(context, req, presented)
+        const { text, claims } = await verifyPresentedAccess(context, req, presented)
+        const known = checkedBefore(context, req, text)
+        if (known !== null) return { auth: authFromRecord<Claims>('jwt', known), record: known }
         if (core.follower.blindness() !== null) await checkBlind(context, claims, parsed)
         return { auth: authFromClaims<Claims>(claims), record: null }
       },

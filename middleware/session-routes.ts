@@ -46,13 +46,24 @@ export function createSessionRoutes<Claims extends object>(
   }
 
   /** Ending somebody else's session takes a fresh login, not just an open one. */
-  function requireRecentLogin(auth: Auth<Claims>): void {
+  function requireRecentLogin(auth: Auth<Claims>, req: Request): void {
     const refusal = decideAccess(
       auth,
       { roles: [], scope: [], levels: null, maxAuthAgeMs: ADMIN_MAX_AUTH_AGE_MS },
       core.settings.clock(),
     )
-    if (refusal !== null) throw refusal
+    if (refusal !== null) throw refused(auth, req, refusal)
+  }
+
+  function refused(auth: Auth<Claims>, req: Request, error: AuthError): AuthError {
+    core.events.security('authz_fail', {
+      user: refOf(auth),
+      sessionId: auth.sessionId,
+      request: requestFacts(req),
+      result: 'failure',
+      cause: error.code,
+    })
+    return error
   }
 
   function reportAdmin(auth: Auth<Claims>, req: Request, detail: Record<string, string>): void {
@@ -73,7 +84,7 @@ export function createSessionRoutes<Claims extends object>(
         throw new AuthError('invalid_request', 'refresh_token must be text')
       }
       await endPresented(context, req, fromBody === undefined ? [] : [fromBody])
-      clearCookies(context, res)
+      clearCookies(context, req, res)
       noStore(res).status(204).end()
     },
 
@@ -83,7 +94,7 @@ export function createSessionRoutes<Claims extends object>(
         cause: 'logout_all',
         request: requestFacts(req),
       })
-      clearCookies(context, res)
+      clearCookies(context, req, res)
       noStore(res).json({ revoked })
     },
 
@@ -112,7 +123,7 @@ export function createSessionRoutes<Claims extends object>(
       let ended = isSessionId(id) && (await endSession(core, { sid: id, owner: refOf(auth) }, own))
       if (!ended && (await isAdmin(auth, req))) {
         // Asked before the row is looked at, so that the answer does not tell whether it exists.
-        requireRecentLogin(auth)
+        requireRecentLogin(auth, req)
         const reason = { cause: 'ended_by_admin', actor: refOf(auth), request }
         ended = isSessionId(id) && (await endSession(core, { sid: id }, reason))
         if (ended && isSessionId(id)) reportAdmin(auth, req, { ended_session: id })
@@ -140,9 +151,9 @@ export function createSessionRoutes<Claims extends object>(
       }
       const user = parseUserRef({ id: userId, tenant })
       if (!(await isAdmin(auth, req))) {
-        throw new AuthError('forbidden', 'this is for admins')
+        throw refused(auth, req, new AuthError('forbidden', 'this is for admins'))
       }
-      requireRecentLogin(auth)
+      requireRecentLogin(auth, req)
       const reason = { cause: 'ended_by_admin', actor: refOf(auth), request }
       const revoked = await endUserSessions(core, user, undefined, reason)
       reportAdmin(auth, req, { ended_user: user.id, ended_tenant: user.tenant })

@@ -95,8 +95,10 @@ export function createSignIn<Claims extends object>(
   options?: SignInOptions,
 ) => Promise<SignedIn<Claims>> {
   return async function signIn(req, res, user, options) {
+    // Before anything changes: the hook may throw.
+    const delivery = readDelivery(context, req)
     const credentials = await openForRequest(context, req, user, options)
-    const body = deliver(context, res, credentials, readDelivery(context, req))
+    const body = deliver(context, res, credentials, delivery)
     return {
       session: toSession<Claims>(credentials.session),
       expiresIn: body.expires_in,
@@ -113,7 +115,7 @@ export function createSignOut<Claims extends object>(
 ): (req: Request, res: Response) => Promise<void> {
   return async function signOut(req, res) {
     await endPresented(context, req, [])
-    clearCookies(context, res)
+    clearCookies(context, req, res)
     noStore(res)
   }
 }

@@ -107,7 +107,7 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): {
       load: () => step(() => keys),
       save: (expected, document) => step(() => save(expected, document)),
     },
-    feed: { read: (input) => step(() => feed.read(input)) },
+    feed: { retentionMs: feedRetentionMs, read: (input) => step(() => feed.read(input)) },
     prune: () => step(prune),
     inspect: () => step(() => []),
     close: async () => close(),

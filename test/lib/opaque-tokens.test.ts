@@ -7,12 +7,12 @@ import { formatSessionToken, readSessionToken } from '../../lib/session-token.ts
 
 const ring = createKeyRing(['the-first-secret-of-thirty-two-b'])
 const otherRing = createKeyRing(['another-secret-of-thirty-two-byt'])
-const sid = drawSessionId({ tenant: '', id: 'alice' })
-const seed = drawSeed()
+const sid = 'Zm9vYmFyLWJhei1xdXV4_A-9'
+const seed = 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8'
 
 const MAX_GENERATION = 2 ** 31 - 1
-const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-const STRANGERS = [...'.=+/ %~"\\;,é💥\n\0\t', '\u00a0', '\ud800']
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'.split('')
+const STRANGERS = [...'.=+/ %~"\\;,é\n\0\t\u00a0\ud800'.split(''), '💥']
 
 const KINDS = {
   'session token': {
@@ -36,6 +36,7 @@ const sids = base64url(24)
 const seeds = fc
   .uint8Array({ minLength: 32, maxLength: 32 })
   .map((bytes) => Buffer.from(bytes).toString('base64url'))
+const utf16 = fc.array(fc.nat(0xffff)).map((units) => String.fromCharCode(...units))
 const generations = fc.integer({ min: 0, max: MAX_GENERATION })
 
 /** A refresh token of any text between the dots, with the right MAC for it. */
@@ -188,7 +189,7 @@ describe.each(KIND_NAMES)('any change to a %s', (kind) => {
 
   it('never throws on any text, and takes none', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => {
+      fc.property(utf16, (text) => {
         expect(read(text)).toBeNull()
       }),
     )
@@ -205,24 +206,31 @@ describe.each(KIND_NAMES)('any change to a %s', (kind) => {
     ['with one more part', `${valid}.AAAA`],
     ['in upper case', valid.toUpperCase()],
     ['percent-encoded', valid.replaceAll('.', '%2E')],
-    ['with the prefix of the other kind', valid.replace(/^lk[sr]/, (p) => (p === 'lks' ? 'lkr' : 'lks'))],
+    [
+      'with the prefix of the other kind',
+      valid.replace(/^lk[sr]/, (p) => (p === 'lks' ? 'lkr' : 'lks')),
+    ],
   ])('is null for it %s', (_, text) => {
     expect(read(text)).toBeNull()
   })
 
-  it.each(['A', 'lks_', 'lkr_', '.', valid, `${valid}.`, '0'])(
-    'is null for a megabyte of %j',
-    (text) => {
-      const long = text.repeat(Math.ceil(1_000_000 / text.length))
-      expect(read(long)).toBeNull()
-      expect(read(valid + long)).toBeNull()
-      expect(read(long + valid)).toBeNull()
-    },
-  )
+  it.each([
+    ['letters', 'A'],
+    ['the prefix', valid.slice(0, 4)],
+    ['dots', '.'],
+    ['digits', '0'],
+    ['itself', valid],
+    ['itself with dots between', `${valid}.`],
+  ])('is null for a megabyte of %s', (_, text) => {
+    const long = text.repeat(Math.ceil(1_000_000 / text.length))
+    expect(read(long)).toBeNull()
+    expect(read(valid + long)).toBeNull()
+    expect(read(long + valid)).toBeNull()
+  })
 })
 
 describe('the form of a token, its MAC right', () => {
-  const aliases = [...BASE64URL].filter((last) => {
+  const aliases = BASE64URL.filter((last) => {
     const alias = seed.slice(0, -1) + last
     return alias !== seed && Buffer.from(alias, 'base64url').equals(Buffer.from(seed, 'base64url'))
   })
@@ -294,7 +302,10 @@ describe('one kind of token', () => {
     const mine = KINDS['session token'].valid.split('.')
     const theirs = formatSessionToken(ring, other).split('.')
     for (let mask = 1; mask < 2 ** 3 - 1; mask++) {
-      const mixed = [mine[0], ...[1, 2, 3].map((at) => (mask & (1 << (at - 1)) ? theirs : mine)[at])]
+      const mixed = [
+        mine[0],
+        ...[1, 2, 3].map((at) => (mask & (1 << (at - 1)) ? theirs : mine)[at]),
+      ]
       expect(readSessionToken(ring, mixed.join('.'))).toBeNull()
     }
   })

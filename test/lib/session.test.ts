@@ -1,13 +1,6 @@
 import { describe, expect, it } from '@jest/globals'
 import type { NewSession, SessionRecord } from '../../lib/session.ts'
-import {
-  clampIdle,
-  dueWrite,
-  isAlive,
-  isStaleLogin,
-  openRecord,
-  rotatedFields,
-} from '../../lib/session.ts'
+import { clampIdle, dueWrite, isStaleLogin, openRecord, rotatedFields } from '../../lib/session.ts'
 
 const NOW = 1_700_000_000_000
 const LIFETIMES = { idleTimeoutMs: 100_000, absoluteTimeoutMs: 300_000 }
@@ -112,16 +105,6 @@ describe('rotatedFields', () => {
 
   it('clamps to the absolute deadline', () => {
     expect(rotatedFields(RECORD, rotation, NOW + 299_999).idleDeadline).toBe(NOW + 300_000)
-  })
-})
-
-describe('isAlive', () => {
-  it.each([
-    [NOW, true],
-    [NOW + 99_999, true],
-    [NOW + 100_000, false],
-  ])('at %i is %p', (now, alive) => {
-    expect(isAlive(RECORD, now)).toBe(alive)
   })
 })
 

@@ -150,11 +150,12 @@ export function describeUpdate(openStore: OpenStore): void {
     it("is the caller's: changing it changes nothing in the store", async () => {
       const session = await open(test.store)
       const before = JSON.stringify(session)
+      const untouched = JSON.parse(before) as typeof session
       vandalize(session)
-      const seen = await read(test.store, JSON.parse(before) as typeof session)
+      const seen = await read(test.store, untouched)
       expect(JSON.stringify(seen)).toBe(before)
       vandalize(seen)
-      expect(JSON.stringify(await read(test.store, seen))).toBe(before)
+      expect(JSON.stringify(await read(test.store, untouched))).toBe(before)
     })
 
     it('is not what it was given: changing that changes nothing either', async () => {

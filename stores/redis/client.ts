@@ -1,0 +1,30 @@
+/** What a Redis command takes. */
+export type RedisArgument = string | Buffer | number
+
+/**
+ * The part of an ioredis `Redis` or `Cluster` this store calls, spelled out so that latchkey does
+ * not depend on ioredis' types; both ioredis 5 and 6 have it.
+ */
+export interface RedisClient {
+  readonly status: string
+  readonly isCluster?: boolean
+  /** Only a Cluster has nodes. */
+  nodes?(role: 'master'): readonly Pick<RedisClient, 'call'>[]
+  duplicate(...overrides: never[]): RedisClient
+  connect(): Promise<unknown>
+  disconnect(reconnect?: boolean): void
+  on(event: string, listener: (...args: unknown[]) => void): unknown
+  off(event: string, listener: (...args: unknown[]) => void): unknown
+  call(command: string, ...args: RedisArgument[]): Promise<unknown>
+  eval(script: string, keys: number, ...args: RedisArgument[]): Promise<unknown>
+  evalsha(sha: string, keys: number, ...args: RedisArgument[]): Promise<unknown>
+}
+
+/**
+ * The variants of `eval` and `evalsha` that answer with bytes. Both ioredis 5 and 6 have them on
+ * every client; the types of `Cluster` do not say so.
+ */
+export interface BufferCommands {
+  evalBuffer: RedisClient['eval']
+  evalshaBuffer: RedisClient['evalsha']
+}

@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto'
+import type { BufferCommands, RedisArgument, RedisClient } from './client.ts'
+import type { ScriptName } from './scripts.ts'
+import { scriptNames, scriptOf } from './scripts.ts'
+
+/** How long a connection may be silent while something is asked of it, in milliseconds. */
+const SOCKET_TIMEOUT_MS = 2000
+const CONNECT_TIMEOUT_MS = 2000
+const MAX_RECONNECT_MS = 1000
+/** How long the first calls wait for the first connection. */
+const FIRST_CONNECT_MS = 1000
+
+const SHAS = new Map(
+  scriptNames().map((name) => [name, createHash('sha1').update(scriptOf(name)).digest('hex')]),
+)
+
+/** A connection of the store's own. */
+export interface Connection {
+  readonly client: RedisClient
+  /** Runs a script; its reply as ioredis gives it, with texts as buffers. */
+  run(name: ScriptName, keys: readonly string[], args: readonly RedisArgument[]): Promise<unknown>
+  /** Resolves when commands can be sent; rejects when they cannot, without waiting for better days. */
+  ready(): Promise<void>
+  /** Cuts the connection and makes a new one. */
+  renew(): void
+  close(): void
+}
+
+/**
+ * Duplicates the app's client into one that fails at once instead of queueing: nothing is kept for
+ * later, nothing is sent twice. ioredis would by default resend a script whose answer was lost.
+ *
+ * @param purpose - `commands` shares round trips, `feed` blocks
+ */
+export function connect(
+  client: RedisClient,
+  purpose: 'commands' | 'feed',
+  onError: (error: unknown) => void,
+): Connection {
+  const own = {
+    keyPrefix: '',
+    protocol: 2,
+    lazyConnect: false,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    enableAutoPipelining: purpose === 'commands',
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    ...(purpose === 'commands' ? { socketTimeout: SOCKET_TIMEOUT_MS } : {}),
+    retryStrategy: (times: number) => Math.min(50 * times, MAX_RECONNECT_MS),
+    reconnectOnError: (error: Error) => /^(?:READONLY|MASTERDOWN|LOADING)/.test(error.message),
+  }
+  const made = client.isCluster === true ? duplicateCluster(client, own) : duplicate(client, own)
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checked when the store was made
+  const scripting = made as RedisClient & BufferCommands
+  made.on('error', onError)
+
+  let closed = false
+  let wasReady = made.status === 'ready'
+  made.on('ready', () => {
+    wasReady = true
+  })
+
+  async function ready(): Promise<void> {
+    if (made.status === 'ready') return
+    if (wasReady || made.status === 'end') throw new Error(`Redis connection: ${made.status}`)
+    await firstReady(made)
+  }
+
+  return {
+    client: made,
+    ready,
+    async run(name, keys, args) {
+      await ready()
+      const sha = SHAS.get(name) ?? ''
+      try {
+        return await scripting.evalshaBuffer(sha, keys.length, ...keys, ...args)
+      } catch (error) {
+        // Not known to this server: it has not run, so running it now is running it once.
+        if (!hasCode(error, 'NOSCRIPT')) throw error
+        return scripting.evalBuffer(scriptOf(name), keys.length, ...keys, ...args)
+      }
+    },
+    renew() {
+      if (!closed) made.disconnect(true)
+    },
+    close() {
+      closed = true
+      made.disconnect()
+    },
+  }
+}
+
+function duplicate(client: RedisClient, own: object): RedisClient {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- ioredis: duplicate(options)
+  return client.duplicate(...([own] as never[]))
+}
+
+function duplicateCluster(client: RedisClient, own: object): RedisClient {
+  const {
+    keyPrefix: _prefix,
+    retryStrategy: _retry,
+    ...redisOptions
+  } = { ...own } as Record<string, unknown>
+  const options = {
+    keyPrefix: '',
+    enableOfflineQueue: false,
+    enableAutoPipelining: redisOptions['enableAutoPipelining'],
+    slotsRefreshInterval: 5000,
+    slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+    retryDelayOnFailover: 100,
+    retryDelayOnClusterDown: 100,
+    retryDelayOnTryAgain: 50,
+    maxRedirections: 4,
+    clusterRetryStrategy: (times: number) => Math.min(50 * times, MAX_RECONNECT_MS),
+    redisOptions,
+  }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- ioredis: duplicate(nodes, options)
+  return client.duplicate(...([[], options] as never[]))
+}
+
+async function firstReady(client: RedisClient): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const settle = (outcome: () => void) => {
+      clearTimeout(timer)
+      client.off('ready', onReady)
+      client.off('end', onEnd)
+      outcome()
+    }
+    const onReady = () => settle(resolve)
+    const onEnd = () => settle(() => reject(new Error('Redis connection: end')))
+    const timer = setTimeout(
+      () => settle(() => reject(new Error('Redis connection: not made yet'))),
+      FIRST_CONNECT_MS,
+    )
+    timer.unref()
+    client.on('ready', onReady)
+    client.on('end', onEnd)
+  })
+}
+
+/** Whether Redis answered with this error code: the first word of its message. */
+export function hasCode(error: unknown, code: string): boolean {
+  return (
+    typeof error === 'object' &&
+    error !== null &&
+    'message' in error &&
+    typeof error.message === 'string' &&
+    error.message.startsWith(code)
+  )
+}

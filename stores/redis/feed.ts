@@ -1,0 +1,161 @@
+import { REVOKED } from '../../lib/heard-set.ts'
+import type { FeedEntry, FeedPage, FeedReadInput } from '../../lib/store.ts'
+import type { RedisClient } from './client.ts'
+import type { Connection } from './connection.ts'
+import { list, number, text, texts } from './reply.ts'
+
+const BATCH = 1000
+/** How far an entry's id may lie behind the server's clock: a clock that was set back by less is harmless. */
+const OVERLAP_MS = 60_000
+const BEGINNING = '0-0'
+const ENTRY_ID = /^(\d{1,15})-(\d{1,20})$/
+
+/**
+ * Follows the feed over a connection of its own: one stream, read with XREAD, which blocks on the
+ * server until there is news.
+ */
+export class RedisFeed {
+  readonly #connection: Connection
+  readonly #key: string
+  readonly #retentionMs: number
+  readonly #clock: (() => number) | undefined
+  /** Which server, or set of primaries, answered last. */
+  #server: string | undefined
+  /** The connection broke since the last completed read. */
+  #broken = false
+
+  constructor(options: {
+    readonly connection: Connection
+    readonly key: string
+    readonly retentionMs: number
+    readonly clock: (() => number) | undefined
+  }) {
+    this.#connection = options.connection
+    this.#key = options.key
+    this.#retentionMs = options.retentionMs
+    this.#clock = options.clock
+    const { client } = options.connection
+    const onBreak = () => {
+      this.#broken = true
+    }
+    client.on('close', onBreak)
+    client.on('-node', onBreak)
+    client.on('+node', onBreak)
+  }
+
+  async read({ cursor, waitMs, signal }: FeedReadInput): Promise<FeedPage> {
+    await this.#connection.ready()
+    const broken = this.#broken || this.#server === undefined
+    this.#broken = false
+    // A read that was given up is still blocking the connection: only a new one is free.
+    const onAbort = () => this.#connection.renew()
+    signal.addEventListener('abort', onAbort, { once: true })
+    const isOver = signal.aborted || broken
+    try {
+      const rolledBack = broken && (await this.#isAnotherServer())
+      return await this.#page(cursor, isOver ? 0 : waitMs, broken, rolledBack)
+    } catch (error) {
+      this.#broken = true
+      if (signal.aborted) return this.#nothing(cursor)
+      throw error
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** The answer to a read that was given up. */
+  #nothing(cursor: string | null): FeedPage {
+    return {
+      entries: [],
+      cursor: cursor ?? BEGINNING,
+      more: false,
+      complete: true,
+      rolledBack: false,
+      now: this.#clock?.() ?? Date.now(),
+    }
+  }
+
+  async #page(
+    cursor: string | null,
+    waitMs: number,
+    broken: boolean,
+    rolledBack: boolean,
+  ): Promise<FeedPage> {
+    const { client } = this.#connection
+    const whole = cursor === null || cursor === BEGINNING
+    const given = whole ? undefined : parseId(cursor)
+    const from = given === undefined ? BEGINNING : broken ? back(given) : given.text
+    const asked = this.#time()
+    const block = waitMs > 0 ? ['BLOCK', Math.ceil(waitMs)] : []
+    const [before, reply] = await Promise.all([
+      asked,
+      client.call('XREAD', 'COUNT', BATCH, ...block, 'STREAMS', this.#key, from),
+    ])
+    const rows = reply === null ? [] : list(list(list(reply)[0])[1])
+    const last = rows.at(-1)
+    // Nothing is newer than the cursor, so it may move up to where nothing can come in any more.
+    const next = last === undefined ? later(from, before - OVERLAP_MS) : text(list(last)[0])
+    const complete = whole || (given !== undefined && given.ms >= before - this.#retentionMs)
+    return {
+      entries: rows.flatMap(entriesOf),
+      cursor: next,
+      more: rows.length === BATCH,
+      complete,
+      rolledBack,
+      now: this.#clock?.() ?? (waitMs > 0 && rows.length === 0 ? before + waitMs : before),
+    }
+  }
+
+  /** The server's clock, asked for in the same breath as what follows. */
+  async #time(): Promise<number> {
+    const [seconds, micros] = list(await this.#connection.client.call('TIME'))
+    return number(seconds) * 1000 + Math.floor(number(micros) / 1000)
+  }
+
+  /** Whether another server answers now, or the same one after a restart: its last writes may be gone. */
+  async #isAnotherServer(): Promise<boolean> {
+    const before = this.#server
+    this.#server = await serverName(this.#connection.client)
+    return before !== undefined && before !== this.#server
+  }
+}
+
+async function serverName(client: RedisClient): Promise<string> {
+  const servers = client.nodes?.('master') ?? [client]
+  const names = await Promise.all(
+    servers.map(async (server) => runIdOf(await server.call('INFO', 'server'))),
+  )
+  return names.toSorted().join(' ')
+}
+
+function runIdOf(info: unknown): string {
+  return /^run_id:(\w+)/m.exec(text(info))?.[1] ?? ''
+}
+
+interface EntryId {
+  readonly ms: number
+  readonly text: string
+}
+
+/** The id in a cursor that was given out; undefined for any other text. */
+function parseId(cursor: string): EntryId | undefined {
+  const match = ENTRY_ID.exec(cursor)
+  return match === null ? undefined : { ms: Number(match[1]), text: cursor }
+}
+
+function back({ ms }: EntryId): string {
+  return `${Math.max(0, ms - OVERLAP_MS)}-0`
+}
+
+function later(id: string, ms: number): string {
+  return Number(id.split('-')[0]) >= ms ? id : `${ms}-0`
+}
+
+/** The entries of one row of the stream: words `<sid>` for a revocation, `<sid>.<ver>` for a change. */
+function entriesOf(row: unknown): FeedEntry[] {
+  const [, words = ''] = texts(list(row)[1])
+  return words.split(' ').map((word) => {
+    const [sid = '', ver] = word.split('.')
+    return { sid, ver: ver === undefined ? REVOKED : Number(ver) }
+  })
+}

@@ -1,0 +1,101 @@
+import { hash } from 'node:crypto'
+import type { Store } from '../../lib/store.ts'
+import { RedisAudit } from './audit.ts'
+import { connect } from './connection.ts'
+import { RedisFeed } from './feed.ts'
+import { inspectRedis } from './inspect.ts'
+import { createKeys } from './keys.ts'
+import type { RedisStoreOptions } from './options.ts'
+import { parseRedisOptions } from './options.ts'
+import { number, text } from './reply.ts'
+import { createRunner } from './run.ts'
+import { RedisSessions } from './sessions.ts'
+
+/**
+ * A store on Redis 6.2 or newer, or Valkey: one server, Sentinel, or Cluster. Every operation is one
+ * script and one round trip; on a Cluster one more for what goes into the feed.
+ *
+ * It works on two duplicates of the app's client and closes those; the app closes its own.
+ *
+ * @throws {ConfigError} `invalid_option` when the client is no ioredis 5 or 6 client, is closed or
+ *   in subscriber mode, or another option is wrong
+ *
+ * @example
+ * ```ts
+ * const store = redisStore({ client: new Redis('redis://localhost') })
+ * ```
+ */
+export function redisStore(options: RedisStoreOptions): Store {
+  const { client, prefix, feedRetentionMs, maxAuditEvents, clock } = parseRedisOptions(options)
+  const keys = createKeys(prefix, (name) => hash('sha256', name, 'base64url'))
+  // Every failure reaches whoever called; a connection without a listener would end the process.
+  const onError = () => undefined
+  const commands = connect(client, 'commands', onError)
+  const following = connect(client, 'feed', onError)
+  const runner = createRunner({ connection: commands, keys, feedRetentionMs, clock, onError })
+  const sessions = new RedisSessions(runner, keys)
+  const audit = new RedisAudit(runner, keys, maxAuditEvents)
+  const feed = new RedisFeed({
+    connection: following,
+    key: keys.feed,
+    retentionMs: feedRetentionMs,
+    clock,
+  })
+
+  let closed = false
+
+  function refuseClosed(): void {
+    if (closed) throw new Error('the Redis store is closed')
+  }
+
+  return {
+    create: async (input) => sessions.create(input),
+    replace: async (input) => sessions.replace(input),
+    check: async (input) => sessions.check(input),
+    rotate: async (input) => sessions.rotate(input),
+    update: async (input) => sessions.update(input),
+    revoke: async (input) => sessions.revoke(input),
+    revokeUser: async (input) => sessions.revokeUser(input),
+    list: async (input) => sessions.list(input),
+    deny: async (input) => sessions.deny(input),
+    limit: {
+      async take(key, cost, windowMs) {
+        const [used, resetsInMs] = await runner.onKey('take', keys.limitOf(key), [cost, windowMs])
+        return { used: number(used), resetsInMs: number(resetsInMs) }
+      },
+    },
+    audit: {
+      async append(events) {
+        refuseClosed()
+        await audit.append(events)
+      },
+      query: async (query) => audit.query(query),
+    },
+    keys: {
+      async load() {
+        const [version, document] = await runner.onKey('loadKeys', keys.signing, [])
+        return version === null || document === null
+          ? null
+          : { version: number(version), document: text(document) }
+      },
+      async save(expected, document) {
+        const [saved] = await runner.onKey('saveKeys', keys.signing, [expected, document])
+        return number(saved) === 1
+      },
+    },
+    feed: { retentionMs: feedRetentionMs, read: async (input) => feed.read(input) },
+    async prune() {
+      refuseClosed()
+      return 0 // Redis removes what is over by itself.
+    },
+    async inspect() {
+      await commands.ready()
+      return inspectRedis(commands.client)
+    },
+    async close() {
+      closed = true
+      commands.close()
+      following.close()
+    },
+  }
+}

@@ -1,0 +1,55 @@
+import type { RedisArgument } from './client.ts'
+import type { Connection } from './connection.ts'
+import type { Keys } from './keys.ts'
+import { readReply } from './reply.ts'
+import type { ScriptName } from './scripts.ts'
+
+/** Runs scripts with what all of them take. */
+export interface Runner {
+  /** A script on a user's keys. What it changed is in the feed when this resolves. */
+  onShard(
+    name: ScriptName,
+    base: string,
+    key: string,
+    args: readonly RedisArgument[],
+  ): Promise<readonly unknown[]>
+  /** A script on a key of its own. */
+  onKey(name: ScriptName, key: string, args: readonly RedisArgument[]): Promise<readonly unknown[]>
+}
+
+/** Makes the runner. */
+export function createRunner(options: {
+  readonly connection: Connection
+  readonly keys: Keys
+  readonly feedRetentionMs: number
+  readonly clock: (() => number) | undefined
+  readonly onError: (error: unknown) => void
+}): Runner {
+  const { connection, keys, feedRetentionMs, clock, onError } = options
+  const isCluster = connection.client.isCluster === true
+  const feed = isCluster ? '' : keys.feed
+
+  const common = (base: string): RedisArgument[] => [clock?.() ?? '', base, feed, feedRetentionMs]
+
+  /**
+   * On a Cluster the feed is in another slot than the change. What the change owes the feed waits in
+   * the shard's pending set, written by the same script, so that nothing is forgotten if this node
+   * ends here; whoever touches the shard next finds it.
+   */
+  async function settle(base: string, pending: readonly string[]): Promise<void> {
+    await connection.run('append', [keys.feed], [...common(base), ...pending])
+    connection.client.call('SREM', `${base}p`, ...pending).catch(onError)
+  }
+
+  return {
+    async onShard(name, base, key, args) {
+      const keysOfScript = feed === '' ? [key] : [key, feed]
+      const reply = readReply(await connection.run(name, keysOfScript, [...common(base), ...args]))
+      if (reply.pending.length > 0) await settle(base, reply.pending)
+      return reply.parts
+    },
+    async onKey(name, key, args) {
+      return readReply(await connection.run(name, [key], [...common(''), ...args])).parts
+    },
+  }
+}

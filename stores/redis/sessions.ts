@@ -1,0 +1,195 @@
+import type { SessionRecord } from '../../lib/session.ts'
+import type {
+  CheckInput,
+  CheckResult,
+  CreateInput,
+  CreateResult,
+  DenyInput,
+  ListInput,
+  Page,
+  ReplaceInput,
+  RevokeInput,
+  RevokeResult,
+  RevokeUserInput,
+  RevokeUserResult,
+  RotateInput,
+  RotateResult,
+  UpdateInput,
+  UpdateResult,
+} from '../../lib/store.ts'
+import type { ReplayCause } from '../../lib/rotation.ts'
+import type { Keys } from './keys.ts'
+import { pageOf } from './page.ts'
+import { decodeRecord, encodeAttributes, encodeTail, hashBytes } from './record.ts'
+import { bytes, list, number, text, texts } from './reply.ts'
+import type { Runner } from './run.ts'
+
+/** The operations on sessions: one script each. */
+export class RedisSessions {
+  readonly #runner: Runner
+  readonly #keys: Keys
+
+  constructor(runner: Runner, keys: Keys) {
+    this.#runner = runner
+    this.#keys = keys
+  }
+
+  async create(input: CreateInput): Promise<CreateResult> {
+    const result = await this.#open(input, undefined)
+    if (result.outcome === 'gone') throw new Error('create answered gone')
+    return result
+  }
+
+  async replace(input: ReplaceInput): Promise<CreateResult | { readonly outcome: 'gone' }> {
+    return this.#open(input, input)
+  }
+
+  async check(input: CheckInput): Promise<CheckResult> {
+    const { sid, seedHash, jti, generation, peek, idleTimeoutMs } = input
+    const [outcome, value, denied] = await this.#onSession('check', sid, [
+      hashBytes(seedHash ?? null),
+      jti ?? '',
+      generation ?? '',
+      peek === true ? '1' : '',
+      idleTimeoutMs,
+    ])
+    const named = text(outcome)
+    if (named === 'gone' || named === 'invalid') return { outcome: named }
+    return {
+      outcome: 'alive',
+      session: decodeRecord(sid, bytes(value)),
+      denied: number(denied) === 1,
+    }
+  }
+
+  async rotate(input: RotateInput): Promise<RotateResult> {
+    const { sid, policy } = input
+    const [outcome, second, third, fourth, fifth] = await this.#onSession('rotate', sid, [
+      hashBytes(input.seedHash),
+      input.generation,
+      hashBytes(input.attemptHash),
+      hashBytes(input.bindingHash),
+      policy.reuseGraceMs,
+      policy.lostResponseWindowMs,
+      input.idleTimeoutMs,
+      input.onReuse,
+    ])
+    const named = text(outcome)
+    if (named === 'gone') return { outcome: named }
+    if (named === 'invalid') {
+      return { outcome: named, cause: text(second) === 'ahead' ? 'ahead' : 'seed' }
+    }
+    const session = decodeRecord(sid, bytes(second))
+    if (named === 'rotated' || named === 'recovered') {
+      return { outcome: named, session, deviceChanged: number(third) === 1 }
+    }
+    if (named === 'replayed') return { outcome: named, session, cause: replayCause(text(third)) }
+    return {
+      outcome: 'reused',
+      session,
+      distance: number(third),
+      ageMs: number(fourth),
+      revoked: texts(fifth),
+    }
+  }
+
+  async update(input: UpdateInput): Promise<UpdateResult> {
+    const { sid } = input
+    const args =
+      'attributes' in input
+        ? (['a', input.ver, encodeAttributes(input.attributes)] as const)
+        : (['d', input.dataVer, input.data === null ? '' : JSON.stringify(input.data)] as const)
+    const [outcome, value] = await this.#onSession('update', sid, args)
+    const named = text(outcome)
+    if (named === 'gone') return { outcome: named }
+    const session = decodeRecord(sid, bytes(value))
+    return { outcome: named === 'updated' ? named : 'conflict', session }
+  }
+
+  async revoke({ sid, owner, seedHash }: RevokeInput): Promise<RevokeResult> {
+    const [outcome, value] = await this.#onSession('revoke', sid, [
+      owner === undefined ? '' : this.#keys.nameOf(owner),
+      hashBytes(seedHash ?? null),
+    ])
+    if (text(outcome) === 'gone') return { outcome: 'gone' }
+    return { outcome: 'revoked', session: decodeRecord(sid, bytes(value)) }
+  }
+
+  async revokeUser({ user, except }: RevokeUserInput): Promise<RevokeUserResult> {
+    const base = this.#keys.baseOfUser(user)
+    const name = this.#keys.nameOf(user)
+    const [revoked] = await this.#runner.onShard('revokeUser', base, `${base}u${name}`, [
+      name,
+      except ?? '',
+    ])
+    return { revoked: texts(revoked) }
+  }
+
+  async list({ user, limit, cursor }: ListInput): Promise<Page<SessionRecord>> {
+    const base = this.#keys.baseOfUser(user)
+    const name = this.#keys.nameOf(user)
+    const [rows] = await this.#runner.onShard('list', base, `${base}u${name}`, [name])
+    const sessions: SessionRecord[] = []
+    const items = list(rows)
+    for (let index = 0; index < items.length; index += 2) {
+      sessions.push(decodeRecord(text(items[index]), bytes(items[index + 1])))
+    }
+    return pageOf(sessions, limit, cursor)
+  }
+
+  async deny({ sid, jti, expiresAt }: DenyInput): Promise<void> {
+    await this.#onSession('deny', sid, [jti, expiresAt])
+  }
+
+  async #onSession(
+    name: 'check' | 'rotate' | 'update' | 'revoke' | 'deny',
+    sid: string,
+    args: readonly (string | Buffer | number)[],
+  ): Promise<readonly unknown[]> {
+    const key = this.#keys.sessionOf(sid)
+    return this.#runner.onShard(name, this.#keys.baseOf(sid), key, [sid, ...args])
+  }
+
+  async #open(
+    input: CreateInput,
+    replacing: ReplaceInput | undefined,
+  ): Promise<CreateResult | { readonly outcome: 'gone' }> {
+    const { session, lifetimes, limit, loginAgeMs } = input
+    const [outcome, value, revoked] = await this.#runner.onShard(
+      'create',
+      this.#keys.baseOf(session.sid),
+      this.#keys.sessionOf(session.sid),
+      [
+        session.sid,
+        this.#keys.nameOf(session.user),
+        hashBytes(session.seedHash),
+        hashBytes(session.bindingHash),
+        session.remember ? '1' : '',
+        encodeTail(session),
+        lifetimes.idleTimeoutMs,
+        lifetimes.absoluteTimeoutMs,
+        limit.max,
+        limit.onLimit,
+        loginAgeMs,
+        replacing?.old.sid ?? '',
+        hashBytes(replacing?.old.seedHash ?? null),
+        replacing?.orElse ?? '',
+        replacing?.keepData === true ? '1' : '',
+        replacing === undefined ? '' : '1',
+      ],
+    )
+    const named = text(outcome)
+    if (named === 'gone' || named === 'session_limit' || named === 'stale_login') {
+      return { outcome: named }
+    }
+    return {
+      outcome: 'created',
+      session: decodeRecord(session.sid, bytes(value)),
+      revoked: texts(revoked),
+    }
+  }
+}
+
+function replayCause(cause: string): ReplayCause {
+  return cause === 'attempt' || cause === 'grace' ? cause : 'lost_response'
+}
