@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'user_lookup_failed'
   | 'version_conflict'
   | 'store_unavailable'
+  | 'revocation_unconfirmed'
   | 'internal_error'
 
 /** What a failed refresh means for the client: end the session, or keep it and try again. */
@@ -67,7 +68,11 @@ export class ConfigError extends LatchkeyError {
 /** The codes an {@link AuthError} can have. */
 export type AuthErrorCode = Exclude<
   ErrorCode,
-  'invalid_option' | 'store_unavailable' | 'internal_error' | 'version_conflict'
+  | 'invalid_option'
+  | 'store_unavailable'
+  | 'revocation_unconfirmed'
+  | 'internal_error'
+  | 'version_conflict'
 >
 
 /** The status of each {@link AuthErrorCode} (RFC 9110, RFC 6750 §3.1). */
@@ -128,15 +133,33 @@ export function methodNotAllowed(allowed: readonly string[]): AuthError {
 /** How long a client waits after a 503, in seconds. */
 const RETRY_AFTER = { 'Retry-After': '1' } as const
 
-/** The store failed, was late, or did not acknowledge. Always 503, never a 401. */
+/** How a store may fail. */
+export type StoreFailureCode = 'store_unavailable' | 'revocation_unconfirmed'
+
+/**
+ * The store failed, was late, or did not acknowledge. Always 503, never a 401.
+ *
+ * `revocation_unconfirmed`: the store took a revocation, but not as many replicas as the app asked
+ * for have said that they have it. Call again.
+ */
 export class StoreUnavailable extends LatchkeyError {
   override readonly name = 'StoreUnavailable'
-  readonly code = 'store_unavailable'
+  readonly code: StoreFailureCode
   readonly status = 503
   readonly headers: Readonly<Record<string, string>> = RETRY_AFTER
 
-  constructor(operation: string, details: { readonly cause?: unknown } = {}) {
-    super(`the session store did not answer "${operation}"`, details)
+  constructor(
+    operation: string,
+    details: { readonly cause?: unknown; readonly code?: StoreFailureCode } = {},
+  ) {
+    const { code = 'store_unavailable', ...rest } = details
+    super(
+      code === 'store_unavailable'
+        ? `the session store did not answer "${operation}"`
+        : 'the revocation has not reached enough replicas yet',
+      rest,
+    )
+    this.code = code
   }
 }
 

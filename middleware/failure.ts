@@ -45,7 +45,7 @@ function report<Claims extends object>(
   req: Request,
 ): void {
   const about = { request: requestFacts(req), result: 'failure' } as const
-  if (error.code === 'store_unavailable') {
+  if (error instanceof StoreUnavailable) {
     core.events.operational('store_failure', { ...about, cause: 'request', error })
   } else if (error.code === 'internal_error' && !reported.has(error)) {
     core.events.operational('hook_failure', { ...about, cause: 'unexpected', error: thrown })

@@ -79,7 +79,12 @@ describe('docs/errors.md', () => {
       ([, code = '', status = '']) => [code, status],
     ),
   )
-  const thrown = [new StoreUnavailable('x'), new VersionConflict(), new InternalError('x')]
+  const thrown = [
+    new StoreUnavailable('x'),
+    new StoreUnavailable('x', { code: 'revocation_unconfirmed' }),
+    new VersionConflict(),
+    new InternalError('x'),
+  ]
 
   function statusOf(code: string): string {
     if (code === 'invalid_option') return 'no status'

@@ -1,6 +1,13 @@
 /** What a Redis command takes. */
 export type RedisArgument = string | Buffer | number
 
+/** The part of an ioredis pipeline this store calls. */
+export interface RedisPipeline {
+  set(key: string, value: string, unit: 'PX', ms: number): RedisPipeline
+  call(command: string, ...args: RedisArgument[]): RedisPipeline
+  exec(): Promise<[error: Error | null, result: unknown][] | null>
+}
+
 /**
  * The part of an ioredis `Redis` or `Cluster` this store calls, spelled out so that latchkey does
  * not depend on ioredis' types; both ioredis 5 and 6 have it.
@@ -16,6 +23,7 @@ export interface RedisClient {
   on(event: string, listener: (...args: unknown[]) => void): unknown
   off(event: string, listener: (...args: unknown[]) => void): unknown
   call(command: string, ...args: RedisArgument[]): Promise<unknown>
+  pipeline(): RedisPipeline
   eval(script: string, keys: number, ...args: RedisArgument[]): Promise<unknown>
   evalsha(sha: string, keys: number, ...args: RedisArgument[]): Promise<unknown>
 }

@@ -30,11 +30,11 @@ export interface Connection {
  * Duplicates the app's client into one that fails at once instead of queueing: nothing is kept for
  * later, nothing is sent twice. ioredis would by default resend a script whose answer was lost.
  *
- * @param purpose - `commands` shares round trips, `feed` blocks
+ * @param purpose - `commands` shares round trips, `feed` and `wait` block
  */
 export function connect(
   client: RedisClient,
-  purpose: 'commands' | 'feed',
+  purpose: 'commands' | 'feed' | 'wait',
   onError: (error: unknown) => void,
 ): Connection {
   const own = {

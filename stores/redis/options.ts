@@ -14,6 +14,14 @@ export interface RedisStoreOptions {
   /** What all keys start with: 1 to 32 letters, digits, `.`, `_`, `-` or `:`. @defaultValue `'latchkey'` */
   readonly prefix?: string | undefined
   /**
+   * How many replicas must have a revocation before it counts as done; fewer within 150 ms is 503
+   * `revocation_unconfirmed`, and the caller tries again. Without it a failover may lose the last
+   * revocations, until a node that heard of them repeats them.
+   *
+   * @defaultValue 0
+   */
+  readonly waitReplicas?: number | undefined
+  /**
    * How long the feed keeps entries: at least twice the longest access token's life and 5 minutes.
    *
    * @defaultValue `'1h'`
@@ -29,6 +37,7 @@ export interface RedisStoreOptions {
 export interface RedisSettings {
   readonly client: RedisClient
   readonly prefix: string
+  readonly waitReplicas: number
   readonly feedRetentionMs: number
   readonly maxAuditEvents: number
   readonly clock: (() => number) | undefined
@@ -43,6 +52,7 @@ export function parseRedisOptions(options: RedisStoreOptions): RedisSettings {
   rejectUnknownOptions('', options, [
     'client',
     'prefix',
+    'waitReplicas',
     'feedRetention',
     'maxAuditEvents',
     'clock',
@@ -52,12 +62,17 @@ export function parseRedisOptions(options: RedisStoreOptions): RedisSettings {
     // A brace would move the hash tag, and with it all keys of a user to different slots.
     throw new ConfigError('prefix', 'must be 1 to 32 letters, digits, dots, colons, - or _')
   }
+  const { waitReplicas = 0 } = options
+  if (!Number.isInteger(waitReplicas) || waitReplicas < 0 || waitReplicas > 10) {
+    throw new ConfigError('waitReplicas', 'must be a whole number from 0 to 10')
+  }
   if (!Number.isInteger(maxAuditEvents) || maxAuditEvents < 1) {
     throw new ConfigError('maxAuditEvents', 'must be a whole number of at least 1')
   }
   return {
     client,
     prefix,
+    waitReplicas,
     feedRetentionMs: parseDuration('feedRetention', feedRetention, {
       minMs: 6 * MINUTE,
       maxMs: 7 * 1440 * MINUTE,

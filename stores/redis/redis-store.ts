@@ -15,7 +15,7 @@ import { RedisSessions } from './sessions.ts'
  * A store on Redis 6.2 or newer, or Valkey: one server, Sentinel, or Cluster. Every operation is one
  * script and one round trip; on a Cluster one more for what goes into the feed.
  *
- * It works on two duplicates of the app's client and closes those; the app closes its own.
+ * It works on duplicates of the app's client and closes those; the app closes its own.
  *
  * @throws {ConfigError} `invalid_option` when the client is no ioredis 5 or 6 client, is closed or
  *   in subscriber mode, or another option is wrong
@@ -26,13 +26,25 @@ import { RedisSessions } from './sessions.ts'
  * ```
  */
 export function redisStore(options: RedisStoreOptions): Store {
-  const { client, prefix, feedRetentionMs, maxAuditEvents, clock } = parseRedisOptions(options)
+  const settings = parseRedisOptions(options)
+  const { client, prefix, waitReplicas, feedRetentionMs, maxAuditEvents, clock } = settings
   const keys = createKeys(prefix, (name) => hash('sha256', name, 'base64url'))
   // Every failure reaches whoever called; a connection without a listener would end the process.
   const onError = () => undefined
   const commands = connect(client, 'commands', onError)
   const following = connect(client, 'feed', onError)
-  const runner = createRunner({ connection: commands, keys, feedRetentionMs, clock, onError })
+  const waiting =
+    waitReplicas === 0
+      ? undefined
+      : { connection: connect(client, 'wait', onError), replicas: waitReplicas }
+  const runner = createRunner({
+    connection: commands,
+    waiting,
+    keys,
+    feedRetentionMs,
+    clock,
+    onError,
+  })
   const sessions = new RedisSessions(runner, keys)
   const audit = new RedisAudit(runner, keys, maxAuditEvents)
   const feed = new RedisFeed({
@@ -96,6 +108,7 @@ export function redisStore(options: RedisStoreOptions): Store {
       closed = true
       commands.close()
       following.close()
+      waiting?.connection.close()
     },
   }
 }

@@ -1,4 +1,5 @@
 import type { RedisArgument } from './client.ts'
+import { confirmWrites } from './confirm.ts'
 import type { Connection } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { readReply } from './reply.ts'
@@ -13,6 +14,13 @@ export interface Runner {
     key: string,
     args: readonly RedisArgument[],
   ): Promise<readonly unknown[]>
+  /**
+   * Resolves when what was written in this shard before, and to the feed, is where the app wants a
+   * revocation to be.
+   *
+   * @throws {StoreUnavailable} `revocation_unconfirmed`
+   */
+  confirm(base: string): Promise<void>
   /** A script on a key of its own. */
   onKey(name: ScriptName, key: string, args: readonly RedisArgument[]): Promise<readonly unknown[]>
 }
@@ -20,12 +28,14 @@ export interface Runner {
 /** Makes the runner. */
 export function createRunner(options: {
   readonly connection: Connection
+  /** Where and how many replicas are waited for; undefined for none. */
+  readonly waiting: { readonly connection: Connection; readonly replicas: number } | undefined
   readonly keys: Keys
   readonly feedRetentionMs: number
   readonly clock: (() => number) | undefined
   readonly onError: (error: unknown) => void
 }): Runner {
-  const { connection, keys, feedRetentionMs, clock, onError } = options
+  const { connection, waiting, keys, feedRetentionMs, clock, onError } = options
   const isCluster = connection.client.isCluster === true
   const feed = isCluster ? '' : keys.feed
 
@@ -47,6 +57,14 @@ export function createRunner(options: {
       const reply = readReply(await connection.run(name, keysOfScript, [...common(base), ...args]))
       if (reply.pending.length > 0) await settle(base, reply.pending)
       return reply.parts
+    },
+    async confirm(base) {
+      if (waiting === undefined) return
+      // On a Cluster the feed has primaries of its own; else one mark speaks for all.
+      const marks = isCluster ? [`${base}w`, `${keys.feed}w`] : [`${base}w`]
+      await Promise.all(
+        marks.map(async (mark) => confirmWrites(waiting.connection, mark, waiting.replicas)),
+      )
     },
     async onKey(name, key, args) {
       return readReply(await connection.run(name, [key], [...common(''), ...args])).parts

@@ -84,6 +84,7 @@ export class RedisSessions {
       return { outcome: named, session, deviceChanged: number(third) === 1 }
     }
     if (named === 'replayed') return { outcome: named, session, cause: replayCause(text(third)) }
+    await this.#runner.confirm(this.#keys.baseOf(sid))
     return {
       outcome: 'reused',
       session,
@@ -111,6 +112,8 @@ export class RedisSessions {
       owner === undefined ? '' : this.#keys.nameOf(owner),
       hashBytes(seedHash ?? null),
     ])
+    // Also when it is gone: it may be gone by a call that was not confirmed.
+    await this.#runner.confirm(this.#keys.baseOf(sid))
     if (text(outcome) === 'gone') return { outcome: 'gone' }
     return { outcome: 'revoked', session: decodeRecord(sid, bytes(value)) }
   }
@@ -122,6 +125,7 @@ export class RedisSessions {
       name,
       except ?? '',
     ])
+    await this.#runner.confirm(base)
     return { revoked: texts(revoked) }
   }
 
@@ -182,10 +186,12 @@ export class RedisSessions {
     if (named === 'gone' || named === 'session_limit' || named === 'stale_login') {
       return { outcome: named }
     }
+    const ended = texts(revoked)
+    if (ended.length > 0) await this.#runner.confirm(this.#keys.baseOf(session.sid))
     return {
       outcome: 'created',
       session: decodeRecord(session.sid, bytes(value)),
-      revoked: texts(revoked),
+      revoked: ended,
     }
   }
 }

@@ -146,6 +146,7 @@ describe('refreshOutcome', () => {
     user_lookup_failed: 'retryable',
     version_conflict: 'retryable',
     store_unavailable: 'retryable',
+    revocation_unconfirmed: 'retryable',
     internal_error: 'retryable',
   }
 
