@@ -63,7 +63,7 @@ export interface Auth<Claims extends object = RegisteredClaims> {
   /** When the user last proved who they are, epoch milliseconds. */
   readonly authTime: number
   readonly claims: Claims
-  /** The session, when the store was asked. */
+  /** The session, when the store was asked, for this request or by the near cache before. */
   readonly session?: Session<Claims>
   /** Whether the store said that the session is alive, for this request. */
   readonly checked: boolean

@@ -26,6 +26,14 @@ export interface SessionChecks {
   checkSessionToken(token: SessionToken): Promise<SessionRecord>
 
   /**
+   * The same, from the near cache when there is one and it knows; `cached` says whether the store
+   * was left alone. Not for what is sensitive.
+   */
+  findSession(
+    token: SessionToken,
+  ): Promise<{ readonly session: SessionRecord; readonly cached: boolean }>
+
+  /**
    * Asks the store for the session of a verified access token.
    *
    * @throws {AuthError} `session_ended`, `session_revoked`, `token_stale` or `token_invalid`
@@ -106,6 +114,17 @@ export function createSessionChecks(core: Core): SessionChecks {
     return session
   }
 
+  async function checkSessionToken({ sid, seed }: SessionToken): Promise<SessionRecord> {
+    refuseRevoked(sid)
+    return alive(
+      await store.check({
+        sid,
+        seedHash: hashSeed(seed),
+        idleTimeoutMs: settings.lifetimes.idleTimeoutMs,
+      }),
+    )
+  }
+
   return {
     refuseRevoked,
     checkClaims,
@@ -120,15 +139,21 @@ export function createSessionChecks(core: Core): SessionChecks {
       return claims
     },
 
-    async checkSessionToken({ sid, seed }) {
-      refuseRevoked(sid)
-      return alive(
-        await store.check({
-          sid,
-          seedHash: hashSeed(seed),
-          idleTimeoutMs: settings.lifetimes.idleTimeoutMs,
-        }),
-      )
+    checkSessionToken,
+
+    async findSession(token) {
+      const { nearCache } = core
+      if (nearCache === null) return { session: await checkSessionToken(token), cached: false }
+      refuseRevoked(token.sid)
+      const near = nearCache.find(token.sid)
+      if (near === undefined) {
+        const session = await nearCache.fill(async () => checkSessionToken(token))
+        return { session, cached: false }
+      }
+      if (near.seedHash !== hashSeed(token.seed)) {
+        throw new AuthError('token_invalid', 'the token is not good')
+      }
+      return { session: near, cached: true }
     },
 
     async checkClaimsWhileBlind(claims) {

@@ -29,7 +29,11 @@ export function checkCookieSpec(option: string, spec: CookieSpec): void {
   // Options come from JavaScript as well, and a pattern takes a number for its digits.
   const given: unknown = spec.name
   if (typeof given !== 'string' || !COOKIE_NAME.test(given)) {
-    throw new ConfigError(option, `is no cookie name: ${JSON.stringify(given)}`)
+    throw new ConfigError(option, `is no cookie name: ${describe(given)}`)
+  }
+  const domain: unknown = spec.domain
+  if (domain !== undefined && !(typeof domain === 'string' && DOMAIN.test(domain))) {
+    throw new ConfigError('cookies.domain', `is no domain name: ${describe(domain)}`)
   }
   const name = spec.name.toLowerCase()
   // RFC 6265bis §4.1.3.2: __Host- requires Secure, Path=/ and no Domain.
@@ -45,9 +49,10 @@ export function checkCookieSpec(option: string, spec: CookieSpec): void {
   if ((name.startsWith('__host-') || name.startsWith('__secure-')) && !spec.secure) {
     throw new ConfigError(option, 'has a prefix that requires cookies.secure')
   }
-  if (spec.domain !== undefined && !DOMAIN.test(spec.domain)) {
-    throw new ConfigError('cookies.domain', `is no domain name: ${JSON.stringify(spec.domain)}`)
-  }
+}
+
+function describe(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value) : typeof value
 }
 
 /**

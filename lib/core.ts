@@ -10,6 +10,7 @@ import { FeedFollower } from './feed.ts'
 import { REVOKED } from './heard-set.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { LatchkeyEvent } from './events.ts'
+import { NearCache } from './near-cache.ts'
 import type { Settings } from './options.ts'
 import type { SessionRecord } from './session.ts'
 import type { SigningKeys } from './signing-keys.ts'
@@ -27,6 +28,8 @@ export interface Core {
   readonly verifier: AccessTokenVerifier
   readonly follower: FeedFollower
   readonly blindChecks: BlindChecks<SessionRecord>
+  /** Null when the app did not ask for one. */
+  readonly nearCache: NearCache | null
   readonly events: Events
 }
 
@@ -60,10 +63,21 @@ export function createCore(parts: {
     deadlineMs: settings.storeDeadlineMs,
     clock: settings.clock,
     onSight: (cause) => events.sight(cause),
-    onBreak: () => blindChecks.clear(),
+    onBreak() {
+      blindChecks.clear()
+      nearCache?.clear()
+    },
     onError: (error) =>
       events.operational('store_failure', { result: 'failure', cause: 'feed', error }),
   })
+  const nearCache =
+    settings.nearCacheSessions === 0
+      ? null
+      : new NearCache({
+          feed: follower,
+          maxSessions: settings.nearCacheSessions,
+          clock: settings.clock,
+        })
   follower.start()
   void inspect(store, events)
   return {
@@ -89,6 +103,7 @@ export function createCore(parts: {
     }),
     follower,
     blindChecks,
+    nearCache,
     events,
   }
 }

@@ -51,5 +51,7 @@ function isUnit(text: string): text is keyof typeof UNIT_MS {
 }
 
 function describe(value: unknown): string {
-  return typeof value === 'string' ? JSON.stringify(value) : String(value)
+  if (typeof value === 'string') return JSON.stringify(value)
+  // Not every object can be printed.
+  return typeof value === 'number' ? String(value) : typeof value
 }

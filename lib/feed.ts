@@ -44,6 +44,8 @@ const MIN_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 1000
 const HEAL_WINDOW_MS = 60_000
 const HEAL_SPREAD_MS = 1000
+/** After two revocations in a row that failed. */
+const HEAL_PAUSE_MS = 200
 const MAX_RECENT = 100_000
 const MAX_HEARD = 1_000_000
 
@@ -238,12 +240,20 @@ export class FeedFollower {
   async #revokeAgain(sids: readonly string[]): Promise<void> {
     // All nodes do the same at the same moment; the spread keeps them from doing it at once.
     await this.#sleep(Math.random() * HEAL_SPREAD_MS)
-    for (const sid of sids) {
-      if (this.#isClosed()) return
+    // The feed may be back before the store is: what fails is tried again, after the others.
+    const giveUpAt = this.#monotonic() + HEAL_WINDOW_MS
+    const left = [...sids]
+    let failed = false
+    for (let sid = left.shift(); sid !== undefined; sid = left.shift()) {
+      if (this.#isClosed() || this.#monotonic() > giveUpAt) return
       try {
         await this.#options.revoke(sid)
+        failed = false
       } catch (error) {
         this.#options.onError?.(error)
+        left.push(sid)
+        if (failed) await this.#sleep(HEAL_PAUSE_MS)
+        failed = true
       }
     }
   }

@@ -124,6 +124,13 @@ export interface CoreOptions<Claims extends object, Req> {
   readonly allowedOrigins?: readonly string[] | undefined
   /** `requireOrigin` refuses unsafe requests that say nothing of their origin. @defaultValue false */
   readonly csrf?: { readonly requireOrigin?: boolean | undefined } | undefined
+  /**
+   * Keeps sessions in this process, so that most `requireSession` cost no round trip; a revocation
+   * reaches it by the feed, within milliseconds. `maxSessions` bounds it, 10,000 by default.
+   *
+   * @defaultValue false
+   */
+  readonly nearCache?: boolean | { readonly maxSessions?: number | undefined } | undefined
   /** How long a store call may take. @defaultValue `'250ms'` */
   readonly storeDeadline?: Duration | undefined
   /** @defaultValue `'accept-signature'` */
@@ -152,6 +159,8 @@ export interface Settings {
   readonly accessToken: Delivery
   readonly cookies: Readonly<Record<CookieRole, CookieSpec>>
   readonly origins: OriginPolicy
+  /** How many sessions the near cache holds; 0 for no near cache. */
+  readonly nearCacheSessions: number
   readonly storeDeadlineMs: number
   readonly onStoreFailure: OnStoreFailure
   readonly maxStalenessMs: number
@@ -172,6 +181,7 @@ export const DEFAULTS = {
   delivery: 'cookie',
   accessToken: 'body',
   sameSite: 'lax',
+  nearCacheSessions: 10_000,
   storeDeadline: '250ms',
   onStoreFailure: 'accept-signature',
   maxStaleness: '5s',
@@ -200,6 +210,7 @@ const KNOWN = [
   'cookies',
   'allowedOrigins',
   'csrf',
+  'nearCache',
   'storeDeadline',
   'onStoreFailure',
   'maxStaleness',
@@ -262,6 +273,7 @@ export function parseOptions<Claims extends object, Req>(
     accessToken: oneOf('accessToken', options.accessToken ?? DEFAULTS.accessToken, DELIVERIES),
     cookies,
     origins: { ...origins, secure: cookies.session.secure },
+    nearCacheSessions: parseNearCache(options.nearCache ?? false),
     storeDeadlineMs: duration(options, 'storeDeadline', 10, 10 * S),
     onStoreFailure: oneOf(
       'onStoreFailure',
@@ -360,6 +372,21 @@ function parseLimit(maxSessions: object = {}): SessionLimit {
     max,
     onLimit: oneOf('maxSessions.onLimit', onLimit ?? DEFAULTS.onLimit, ['evict', 'refuse']),
   }
+}
+
+function parseNearCache(nearCache: unknown): number {
+  if (nearCache === false) return 0
+  if (nearCache === true) return DEFAULTS.nearCacheSessions
+  if (typeof nearCache !== 'object' || nearCache === null) {
+    throw new ConfigError('nearCache', 'must be true, false or { maxSessions: 10_000 }')
+  }
+  rejectUnknownOptions('nearCache', nearCache, ['maxSessions'])
+  const { maxSessions }: { maxSessions?: unknown } = nearCache
+  const max = maxSessions ?? DEFAULTS.nearCacheSessions
+  if (typeof max !== 'number' || !Number.isInteger(max) || max < 1 || max > 1_000_000) {
+    throw new ConfigError('nearCache.maxSessions', 'must be a whole number from 1 to 1,000,000')
+  }
+  return max
 }
 
 function parseCookies(

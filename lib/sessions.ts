@@ -116,7 +116,10 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
       const input = build(session)
       if (input === null) return { session, changed: false }
       const result = await core.store.update(input)
-      if (result.outcome === 'updated') return { session: result.session, changed: true }
+      if (result.outcome === 'updated') {
+        core.nearCache?.drop(sid)
+        return { session: result.session, changed: true }
+      }
       session = result.outcome === 'conflict' ? result.session : null
     }
     if (session === null) throw new AuthError('session_ended', 'the session is over')

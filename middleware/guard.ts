@@ -172,25 +172,39 @@ function clearAuth<Claims extends object>(context: Context<Claims>, req: Request
 /**
  * The session of a session token, from the store or from what an earlier guard asked it during this
  * request.
+ *
+ * @param near - whether the near cache may answer. What it says is not remembered for later guards:
+ *   it is weaker than what they may ask for
  */
 export async function checkPresentedSession<Claims extends object>(
   context: Context<Claims>,
   req: Request,
   presented: Presented,
-): Promise<SessionRecord> {
+  near: boolean,
+): Promise<{ readonly session: SessionRecord; readonly cached: boolean }> {
   const memo = context.memo(req)
   const [text = ''] = presented.texts
   if (presented.texts.length === 1 && memo.checked?.text === text) {
     // The store was asked already, but the feed may have brought news since.
     context.checks.refuseRevoked(memo.checked.session.sid)
-    return memo.checked.session
+    return { session: memo.checked.session, cached: false }
   }
   const token = oneSessionToken(context, presented.texts)
   if (token === null) throw new AuthError('token_invalid', 'the session token is not good')
+  if (near) {
+    const found = await context.checks.findSession(token)
+    if (found.cached) return found
+    memo.checked = { text: onlyText(presented), session: found.session }
+    return found
+  }
   const session = await context.checks.checkSessionToken(token)
-  // Of duplicate cookies only one was good: the others' texts must not stand for it.
-  memo.checked = { text: presented.texts.length === 1 ? text : null, session }
-  return session
+  memo.checked = { text: onlyText(presented), session }
+  return { session, cached: false }
+}
+
+/** Of duplicate cookies only one was good: the others' texts must not stand for it. */
+function onlyText({ texts }: Presented): string | null {
+  return texts.length === 1 ? (texts[0] ?? null) : null
 }
 
 /** The claims of the presented access token, by signature and feed. */
@@ -249,10 +263,15 @@ async function oneAccessToken<Claims extends object>(
   return found
 }
 
-/** `req.auth` from what the store said. */
+/**
+ * `req.auth` from what the store said.
+ *
+ * @param checked - whether it said so for this request, rather than to the near cache before
+ */
 export function authFromRecord<Claims extends object>(
   kind: Auth['kind'],
   record: SessionRecord,
+  checked: boolean = true,
 ): Auth<Claims> {
   const session = toSession<Claims>(record)
   return {
@@ -266,7 +285,7 @@ export function authFromRecord<Claims extends object>(
     authTime: session.authTime,
     claims: session.claims,
     session,
-    checked: true,
+    checked,
   }
 }
 

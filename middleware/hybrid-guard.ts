@@ -84,8 +84,8 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
         scheme: 'Bearer',
         async authenticate(req, presented) {
           if (presented.kind === 'session') {
-            const record = await checkPresentedSession(context, req, presented)
-            return { auth: authFromRecord<Claims>('session', record), record }
+            const { session } = await checkPresentedSession(context, req, presented, false)
+            return { auth: authFromRecord<Claims>('session', session), record: session }
           }
           const access = await verifyPresentedAccess(context, req, presented)
           return authenticateAccess(req, access, parsed)

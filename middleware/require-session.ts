@@ -7,7 +7,7 @@ import { parseGuardOptions } from './guard-options.ts'
 
 /**
  * Makes `requireSession`: a session token by cookie or `Authorization: Session`, and the store is
- * asked.
+ * asked, or the near cache when the kit has one.
  */
 export function createRequireSession<Claims extends object = RegisteredClaims>(
   context: Context<Claims>,
@@ -18,13 +18,16 @@ export function createRequireSession<Claims extends object = RegisteredClaims>(
       onStoreFailure: core.settings.onStoreFailure,
       hasDeviceBinding: kit.deviceBinding !== undefined,
     })
+    const { levels, maxAuthAgeMs } = parsed.requirements
+    // Who asks for more than an open session wants to know for sure.
+    const near = levels === null && maxAuthAgeMs === null && !parsed.bindDevice
     return runGuard(context, parsed, {
       name: 'requireSessionMiddleware',
       accepts: 'session',
       scheme: 'Session',
       async authenticate(req, presented) {
-        const record = await checkPresentedSession(context, req, presented)
-        return { auth: authFromRecord<Claims>('session', record), record }
+        const { session, cached } = await checkPresentedSession(context, req, presented, near)
+        return { auth: authFromRecord<Claims>('session', session, !cached), record: session }
       },
     })
   }

@@ -1,3 +1,4 @@
+import { deviceName } from './device-name.js'
 import { byId, onClick, say } from './dom.js'
 import { explain, post, problemOf } from './http.js'
 import { call, leave, tellTabs, watch } from './session.js'
@@ -43,26 +44,27 @@ async function showDevices(from) {
 
 function deviceOf(session) {
   const item = byId('device').content.cloneNode(true).querySelector('li')
-  const label = session.device.label ?? 'Unknown device'
+  const name = deviceName(session.device.label)
   const logOut = item.querySelector('.log-out-device')
   item.dataset.sessionId = session.id
-  item.querySelector('.label').textContent = label
+  item.querySelector('.label').textContent = name
+  item.querySelector('.label').title = session.device.label ?? ''
   item.querySelector('.ip').textContent = session.device.ip ?? 'address unknown'
   showTime(item.querySelector('.seen'), session.last_seen_at)
   showTime(item.querySelector('.since'), session.created_at)
   item.querySelector('.badge').hidden = !session.current
   logOut.hidden = session.current
-  logOut.ariaLabel = `Log out ${label}, ${session.device.ip ?? ''}`
-  onClick(logOut, () => logOutDevice(session, label, item))
+  logOut.ariaLabel = `Log out ${name}, ${session.device.ip ?? ''}`
+  onClick(logOut, () => logOutDevice(session.id, name, item))
   return item
 }
 
-async function logOutDevice(session, label, item) {
-  const response = await call(`/auth/sessions/${session.id}`, { method: 'DELETE' })
+async function logOutDevice(id, name, item) {
+  const response = await call(`/auth/sessions/${id}`, { method: 'DELETE' })
   // 404: somebody else was faster.
   if (response.status !== 404 && !(await worked(response))) return
   item.remove()
-  say(`${label} is logged out.`)
+  say(`${name} is logged out.`)
   // The button that had the focus is gone.
   byId('devices-title').focus()
 }

@@ -51,7 +51,7 @@ async function lookAt(row, token) {
 }
 
 async function noteOf(response) {
-  if (!response.ok) return (await problemOf(response)).code ?? ''
+  if (!response.ok) return (await problemOf(response)).code?.replaceAll('_', ' ') ?? ''
   const { kind, checked } = await response.json()
   if (kind === undefined) return ''
   return checked ? `${kind}, store asked` : `${kind}, store not asked`

@@ -52,8 +52,16 @@ export class RedisFeed {
     signal.addEventListener('abort', onAbort, { once: true })
     const isOver = signal.aborted || broken
     try {
-      const rolledBack = broken && (await this.#isAnotherServer())
-      return await this.#page(cursor, isOver ? 0 : waitMs, broken, rolledBack)
+      // In one breath: a server that is far away answers within the deadline, or not at all.
+      const [page, server] = await Promise.all([
+        this.#page(cursor, isOver ? 0 : waitMs, broken),
+        broken ? serverName(this.#connection.client) : this.#server,
+        this.#refuseReplica(),
+      ])
+      const rolledBack = this.#server !== undefined && server !== this.#server
+      // Only with a page that is not given up: who does not hear of it now never would.
+      if (!signal.aborted) this.#server = server
+      return { ...page, rolledBack }
     } catch (error) {
       this.#broken = true
       if (signal.aborted) return this.#nothing(cursor)
@@ -79,8 +87,7 @@ export class RedisFeed {
     cursor: string | null,
     waitMs: number,
     broken: boolean,
-    rolledBack: boolean,
-  ): Promise<FeedPage> {
+  ): Promise<Omit<FeedPage, 'rolledBack'>> {
     const { client } = this.#connection
     const whole = cursor === null || cursor === BEGINNING
     const given = whole ? undefined : parseId(cursor)
@@ -101,7 +108,6 @@ export class RedisFeed {
       cursor: next,
       more: rows.length === BATCH,
       complete,
-      rolledBack,
       now: this.#clock?.() ?? (waitMs > 0 && rows.length === 0 ? before + waitMs : before),
     }
   }
@@ -112,24 +118,40 @@ export class RedisFeed {
     return number(seconds) * 1000 + Math.floor(number(micros) / 1000)
   }
 
-  /** Whether another server answers now, or the same one after a restart: its last writes may be gone. */
-  async #isAnotherServer(): Promise<boolean> {
-    const before = this.#server
-    this.#server = await serverName(this.#connection.client)
-    return before !== undefined && before !== this.#server
+  /**
+   * A primary that was demoted goes on answering, with what it has and as late as it gets it. A
+   * Cluster sends its readers away by itself.
+   */
+  async #refuseReplica(): Promise<void> {
+    const { client } = this.#connection
+    if (client.isCluster === true) return
+    if (!/^role:slave/m.test(text(await client.call('INFO', 'replication')))) return
+    this.#connection.renew()
+    throw new Error('the feed is on a replica')
   }
 }
 
+/**
+ * Who answers: another name is another server, the same one after a restart, or the same one after
+ * it was a replica. Its last writes may be gone.
+ */
 async function serverName(client: RedisClient): Promise<string> {
   const servers = client.nodes?.('master') ?? [client]
   const names = await Promise.all(
-    servers.map(async (server) => runIdOf(await server.call('INFO', 'server'))),
+    servers.map(async (server) => {
+      const infos = await Promise.all([
+        server.call('INFO', 'server'),
+        server.call('INFO', 'replication'),
+      ])
+      return (
+        /^run_id:(\w+)[^]*^master_replid:(\w+)/m
+          .exec(infos.map(text).join('\n'))
+          ?.slice(1)
+          .join('.') ?? ''
+      )
+    }),
   )
   return names.toSorted().join(' ')
-}
-
-function runIdOf(info: unknown): string {
-  return /^run_id:(\w+)/m.exec(text(info))?.[1] ?? ''
 }
 
 interface EntryId {

@@ -52,6 +52,7 @@ const ALL: readonly (keyof Options)[] = [
   'cookies',
   'allowedOrigins',
   'csrf',
+  'nearCache',
   'storeDeadline',
   'onStoreFailure',
   'maxStaleness',
@@ -90,6 +91,7 @@ const COMPLETE = {
     },
   },
   origins: { allowed: new Set([ISSUER]), requireOrigin: false, secure: true },
+  nearCacheSessions: 0,
   storeDeadlineMs: 250,
   onStoreFailure: 'accept-signature',
   maxStalenessMs: 5 * SECOND,
@@ -355,6 +357,37 @@ describe('maxSessions', () => {
   })
 })
 
+describe('nearCache', () => {
+  it.each<[unknown, number]>([
+    [undefined, 0],
+    [false, 0],
+    [true, 10_000],
+    [{}, 10_000],
+    [{ maxSessions: undefined }, 10_000],
+    [{ maxSessions: 1 }, 1],
+    [{ maxSessions: 1_000_000 }, 1_000_000],
+  ])('of %j holds %i sessions', (nearCache, sessions) => {
+    expect(parse({ nearCache }).nearCacheSessions).toBe(sessions)
+  })
+
+  it.each([0, -1, 1_000_001, 1.5, Number.NaN, Infinity, '5', true])(
+    'may not hold %p sessions',
+    (maxSessions) => {
+      expect(refusal({ nearCache: { maxSessions } })).toMatchObject(
+        refused('nearCache.maxSessions'),
+      )
+    },
+  )
+
+  it.each([5, 'true', 0, ''])('may not be %p', (nearCache) => {
+    expect(refusal({ nearCache })).toMatchObject(refused('nearCache'))
+  })
+
+  it('has no other option', () => {
+    expect(refusal({ nearCache: { maxSession: 5 } })).toMatchObject(refused('nearCache.maxSession'))
+  })
+})
+
 describe('a group of options', () => {
   it.each(['maxSessions', 'cookies', 'csrf'])('may not be anything but an object: %s', (name) => {
     for (const value of [5, 'text', true, [], [1], () => {}]) {
@@ -559,8 +592,19 @@ describe("the app's object", () => {
   })
 
   it('of any shape is read or refused as a wrong option, never anything else', () => {
-    const value = fc.oneof(fc.anything(), fc.constantFrom('1m', '0s', 'session', true, {}, []))
-    const entry = fc.tuple(fc.constantFrom('issuer', ...ALL), value)
+    const value = fc.oneof(
+      fc.anything({ withBigInt: true, withDate: true, withMap: true, withNullPrototype: true }),
+      fc.constantFrom('1m', '0s', 'session', true, {}, [], Symbol('x'), 1n),
+    )
+    const group = (...names: string[]) => fc.dictionary(fc.constantFrom(...names), value)
+    const nested = fc.oneof(
+      value,
+      group('secure', 'sameSite', 'names', 'domain'),
+      group('session', 'refresh', 'access').map((names) => ({ names })),
+      group('perUser', 'onLimit'),
+      group('requireOrigin'),
+    )
+    const entry = fc.tuple(fc.constantFrom('issuer', ...ALL), nested)
     fc.assert(
       fc.property(fc.array(entry, { maxLength: 3 }), (entries) => {
         const { code, message } = refusal(Object.fromEntries(entries))

@@ -1,0 +1,274 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
+import type { Redis } from 'ioredis'
+import type { ScriptName } from '../../stores/redis/scripts.ts'
+import { scriptNames, scriptOf } from '../../stores/redis/scripts.ts'
+import { closeKits, COOKIES } from '../support/kit.ts'
+import { until } from '../support/redis-commands.ts'
+import type { RedisServer } from '../support/redis-server.ts'
+import { startRedis } from '../support/redis-server.ts'
+import type { TcpProxy } from '../support/tcp-proxy.ts'
+import { startTcpProxy } from '../support/tcp-proxy.ts'
+import type { Node } from './redis/node.ts'
+import {
+  clientOf,
+  closeNodes,
+  DEADLINE_MS,
+  generationOf,
+  openNode,
+  OUTAGE,
+  SLACK_MS,
+  splitClient,
+} from './redis/node.ts'
+
+let server: RedisServer
+let proxy: TcpProxy
+let watcher: Redis
+let monitor: Redis
+/** The SHA-1 of every script that a client sent. */
+let sent: string[] = []
+
+beforeAll(async () => {
+  server = await startRedis()
+  watcher = clientOf(server)
+  // Else what is lost is the answer that a script is not known, and nothing ran.
+  await Promise.all(scriptNames().map(async (name) => watcher.script('LOAD', scriptOf(name))))
+  monitor = await watcher.monitor()
+  monitor.on('monitor', (_time: string, [command = '', what = '']: string[], source: string) => {
+    if (source === 'lua') return
+    if (command.toLowerCase() === 'evalsha') sent.push(what)
+    if (command.toLowerCase() === 'eval') sent.push(shaOf(what))
+  })
+})
+
+beforeEach(async () => {
+  proxy = await startTcpProxy(server)
+})
+
+afterEach(async () => {
+  server.resume()
+  await proxy.restore()
+  await closeNodes()
+  await closeKits()
+  proxy.stop()
+})
+
+afterAll(async () => {
+  monitor.disconnect()
+  watcher.disconnect()
+  await server.cleanUp()
+})
+
+function shaOf(script: string): string {
+  return createHash('sha1').update(script).digest('hex')
+}
+
+/** How often the server was asked to run this script since the last time. */
+async function countSent(name: ScriptName): Promise<number> {
+  // What a monitor sees of this comes after all that was before.
+  const marker = `marker-${Math.random()}`
+  const seen = new Promise((resolve) => {
+    const listener = (_time: string, args: string[]) => {
+      if (!args.includes(marker)) return
+      monitor.off('monitor', listener)
+      resolve(undefined)
+    }
+    monitor.on('monitor', listener)
+  })
+  await watcher.echo(marker)
+  await seen
+  const sha = shaOf(scriptOf(name))
+  const count = sent.filter((one) => one === sha).length
+  sent = []
+  return count
+}
+
+describe('an answer that is lost', () => {
+  it('of a refresh is 503, is not sent again, and the retry gets the same successor', async () => {
+    const node = await openNode({ client: splitClient(proxy, server) })
+    const login = await node.login()
+    await node.quiet()
+    await countSent('rotate')
+
+    proxy.dropReplies(1)
+    const lost = await node.refresh(login.refresh)
+    expect(lost).toMatchObject({ ...OUTAGE, outcome: 'retryable' })
+    expect(lost.retryAfter).toBeGreaterThanOrEqual(1)
+    expect(lost.tookMs).toBeLessThan(DEADLINE_MS + SLACK_MS)
+    await node.recovered()
+    // It ran, and reconnecting did not run it again.
+    expect(await countSent('rotate')).toBe(1)
+
+    const retry = await node.refresh(login.refresh)
+    expect(retry.status).toBe(200)
+    expect(generationOf(retry.tokens.refresh)).toBe(1)
+    expect(node.typesOf()).toContain('session_replayed')
+    expect(node.typesOf()).not.toContain('authn_token_reuse')
+    expect(await node.refresh(retry.tokens.refresh)).toMatchObject({ status: 200 })
+  })
+
+  it('of a refresh by cookie leaves the cookies alone', async () => {
+    const node = await openNode({ client: splitClient(proxy, server) })
+    const { refresh } = await node.login()
+    await node.quiet()
+    proxy.dropReplies(1)
+    const cookie = `${COOKIES.refresh}=${refresh}`
+    expect(await node.post('/auth/refresh', {}, { cookie })).toMatchObject(OUTAGE)
+    await node.recovered()
+    const retry = await node.post('/auth/refresh', {}, { cookie })
+    expect(retry.status).toBe(200)
+    expect(retry.cookies.join()).toContain(COOKIES.refresh)
+  })
+
+  it("without any grace is answered by the client's own attempt id", async () => {
+    const options = { reuseGrace: '0s' } as const
+    const node = await openNode({ client: splitClient(proxy, server), options })
+    const login = await node.login()
+    await node.quiet()
+    proxy.dropReplies(1)
+    const headers = { 'idempotency-key': 'one-attempt-of-one-client' }
+    expect(await node.refresh(login.refresh, headers)).toMatchObject(OUTAGE)
+    await node.recovered()
+    const retry = await node.refresh(login.refresh, headers)
+    expect(generationOf(retry.tokens.refresh)).toBe(1)
+    expect(node.typesOf()).not.toContain('authn_token_reuse')
+  })
+
+  it('of a request that never arrived is the same to the client', async () => {
+    const node = await openNode({ client: splitClient(proxy, server) })
+    const login = await node.login()
+    await node.quiet()
+    await countSent('rotate')
+    proxy.cutAfterBytes(0, 'requests')
+    expect(await node.refresh(login.refresh)).toMatchObject(OUTAGE)
+    await node.recovered()
+    expect(await countSent('rotate')).toBe(0)
+    const retry = await node.refresh(login.refresh)
+    expect(generationOf(retry.tokens.refresh)).toBe(1)
+    expect(node.typesOf()).not.toContain('session_replayed')
+  })
+
+  it('of a revocation is 503, and the session is over on all nodes all the same', async () => {
+    const node = await openNode({ client: splitClient(proxy, server) })
+    const other = await openNode({ client: clientOf(server), prefix: node.prefix })
+    const login = await node.login()
+    await node.quiet()
+    proxy.dropReplies(1)
+    const authorization = `Session ${login.session}`
+    expect(await node.post('/auth/logout', {}, { authorization })).toMatchObject(OUTAGE)
+    await until('both have heard', async () => {
+      const answers = await Promise.all([node.get('/jwt', login), other.get('/jwt', login)])
+      return answers.every(({ status }) => status === 401)
+    })
+    await node.recovered()
+    expect(await node.post('/auth/logout', {}, { authorization })).toMatchObject({ status: 204 })
+  })
+})
+
+describe.each([
+  { what: 'a connection that is half open', stall: () => proxy.halfOpen(), direct: false },
+  { what: 'a server that is stopped', stall: () => server.pause(), direct: true },
+])('$what', ({ stall, direct }) => {
+  it('ends every call in time, queues nothing for long, and comes back by itself', async () => {
+    const node = await openNode({ client: clientOf(direct ? server : proxy) })
+    const login = await node.login()
+    await node.quiet()
+    stall()
+
+    const started = performance.now()
+    const bursts: Promise<number[]>[] = []
+    while (performance.now() - started < 2600) {
+      bursts.push(Promise.all(Array.from({ length: 200 }, async () => failing(node, login.sid))))
+      await sleep(250)
+    }
+    const times = (await Promise.all(bursts)).flat()
+    expect(times.length).toBeGreaterThanOrEqual(2000)
+    expect(Math.max(...times)).toBeLessThan(DEADLINE_MS + SLACK_MS)
+    // The silent connection was given up, and with it all that waited there.
+    expect(queued(node)).toBeLessThan(5)
+
+    const refused = await node.refresh(login.refresh)
+    expect(refused).toMatchObject(OUTAGE)
+    expect(refused.tookMs).toBeLessThan(DEADLINE_MS + SLACK_MS)
+    expect(await node.getSession(login)).toMatchObject(OUTAGE)
+    // The signature is good; sensitive routes ask.
+    expect(await node.get('/jwt', login)).toMatchObject({ status: 200 })
+    expect(await node.get('/sensitive', login)).toMatchObject(OUTAGE)
+
+    const resumedAt = performance.now()
+    server.resume()
+    await proxy.restore()
+    await node.recovered()
+    expect(performance.now() - resumedAt).toBeLessThan(3000)
+    const retry = await node.refresh(login.refresh)
+    expect(generationOf(retry.tokens.refresh)).toBe(1)
+    await node.sighted()
+  })
+})
+
+/** How long a call took to fail. */
+async function failing(node: Node, sid: string): Promise<number> {
+  const sentAt = performance.now()
+  await expect(node.latchkey.sessions.find(sid)).rejects.toMatchObject({
+    code: 'store_unavailable',
+  })
+  return performance.now() - sentAt
+}
+
+/** What waits on the connections of a store: sent and unanswered, or not sent. */
+function queued(node: Node): number {
+  const waiting = node.connections.map((connection) => {
+    const { commandQueue, offlineQueue } = connection as unknown as Record<
+      'commandQueue' | 'offlineQueue',
+      { readonly length: number }
+    >
+    return commandQueue.length + offlineQueue.length + connection.autoPipelineQueueSize
+  })
+  return waiting.reduce((sum, count) => sum + count, 0)
+}
+
+describe('a server that is half a second late', () => {
+  it('is 503 in time, piles nothing up, and is well when it is well again', async () => {
+    const node = await openNode({ client: clientOf(proxy) })
+    const login = await node.login()
+    await node.quiet()
+    proxy.delay(500)
+    let most = 0
+    for (let round = 0; round < 8; round++) {
+      const answers = await Promise.all([
+        node.refresh(login.refresh),
+        node.getSession(login),
+        ...Array.from({ length: 20 }, async () => node.get('/sensitive', login)),
+      ])
+      for (const answer of answers) {
+        expect(answer).toMatchObject(OUTAGE)
+        expect(answer.retryAfter).toBeGreaterThanOrEqual(1)
+        expect(answer.tookMs).toBeLessThan(DEADLINE_MS + SLACK_MS)
+      }
+      most = Math.max(most, queued(node))
+    }
+    // What was asked in half a second is on the wire, and as much waits behind it.
+    expect(most).toBeLessThan(22 * 5)
+    expect(await node.get('/jwt', login)).toMatchObject({ status: 200 })
+    proxy.delay(0)
+    await node.recovered()
+    const retry = await node.refresh(login.refresh)
+    expect(generationOf(retry.tokens.refresh)).toBe(1)
+    expect(node.typesOf()).not.toContain('authn_token_reuse')
+    await node.sighted()
+  })
+})
+
+describe('a server that is far away', () => {
+  it('is followed as long as its answers come within the deadline', async () => {
+    proxy.delay(150)
+    const node = await openNode({ client: clientOf(proxy), sighted: false })
+    await node.sighted()
+    const login = await node.login()
+    expect(await node.refresh(login.refresh)).toMatchObject({ status: 200 })
+    proxy.cutAll()
+    await node.recovered()
+    await node.sighted()
+  })
+})
