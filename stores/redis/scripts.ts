@@ -108,7 +108,10 @@ local function done(...)
 end
 `
 
-/** ARGV: sid, seed, jti, generation, peek, idle timeout. */
+/**
+ * ARGV: sid, seed, jti, generation, peek, idle timeout. A server out of memory refuses the touch, not
+ * the answer.
+ */
 const CHECK = `
 local sid, seed, jti, gen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local s, v = readRecord(sid)
@@ -128,9 +131,13 @@ if touch or confirm then
     s.seen = now
     s.idle = math.min(s.abs, now + tonumber(ARGV[10]))
   end
-  local ends
-  v, ends = writeRecord(sid, s)
-  if touch then index(sid, s, ends) end
+  local written, value, ends = pcall(writeRecord, sid, s)
+  if written then
+    v = value
+    if touch then index(sid, s, ends) end
+  elseif not string.find(type(value) == 'table' and value.err or value, 'OOM', 1, true) then
+    error(value)
+  end
 end
 return done('alive', v, denied)
 `

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { createLatchkey, memoryStore } from 'latchkey'
 import { memoryStore as sameStore } from 'latchkey/stores/memory'
+import { redisStore } from 'latchkey/stores/redis'
 
 assert.equal(memoryStore, sameStore)
+assert.throws(() => redisStore({ client: {} }), { code: 'invalid_option' })
 const store = memoryStore()
 const latchkey = createLatchkey({ issuer: 'http://localhost:3000', store })
 const { session } = await latchkey.sessions.open({ id: 'alice' })

@@ -1,5 +1,7 @@
 import express from 'express'
+import { Cluster, Redis } from 'ioredis'
 import { createLatchkey, memoryStore } from 'latchkey'
+import { redisStore } from 'latchkey/stores/redis'
 
 declare module 'latchkey' {
   interface Register {
@@ -16,3 +18,8 @@ app.get('/teams/:team', latchkey.requireJwt(), (req, res) => {
   const wrong: 'gold' | undefined = req.auth?.claims.plan
   res.json({ team, plan, wrong, same: latchkey.getAuth(req).claims.plan === plan })
 })
+
+export const stores = [
+  redisStore({ client: new Redis({ lazyConnect: true }) }),
+  redisStore({ client: new Cluster([], { lazyConnect: true }), waitReplicas: 1 }),
+]
