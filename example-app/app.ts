@@ -1,19 +1,19 @@
 import { fileURLToPath } from 'node:url'
 import express from 'express'
 import type { Express } from 'express'
-import { createLatchkey, memoryStore } from 'latchkey'
+import { createLatchkey } from 'latchkey'
 import { apiRoutes } from './api.ts'
 import type { Config } from './config.ts'
 import { answerError, answerNotFound } from './errors.ts'
 import { pageRoutes } from './pages/index.ts'
 import { securityHeaders } from './security-headers.ts'
+import type { OpenedStore } from './store.ts'
 import type { Users } from './users.ts'
 
 /** What the app is made of. */
 export interface AppParts {
   readonly config: Config
-  /** Where it listens; a part of the issuer's name. */
-  readonly port: number
+  readonly opened: OpenedStore
   readonly users: Users
 }
 
@@ -24,19 +24,18 @@ export interface ExampleApp {
 }
 
 /** Puts the example together. */
-export function createApp({ config, port, users }: AppParts): ExampleApp {
-  const store = memoryStore()
+export function createApp({ config, opened, users }: AppParts): ExampleApp {
   const latchkey = createLatchkey({
-    issuer: `http://localhost:${port}`,
-    store,
+    issuer: config.issuer,
+    store: opened.store,
     authenticate: (credentials) => users.authenticate(credentials),
     // Asked at every refresh: a role given or taken is in the next access token.
     loadUser: ({ id }) => users.load(id),
     authorizeAdmin: ({ roles }) => roles.includes('admin'),
     // Plain http on this machine only. Leave it out, and cookies are Secure and __Host- ones.
     cookies: { secure: false },
-    ...(config.secrets && { secrets: config.secrets }),
-    ...(config.signingKey && { signingKeys: [config.signingKey] }),
+    ...(opened.secrets && { secrets: opened.secrets }),
+    ...(opened.signingKey && { signingKeys: [opened.signingKey] }),
   })
 
   const app = express()
@@ -56,7 +55,7 @@ export function createApp({ config, port, users }: AppParts): ExampleApp {
     async close() {
       await latchkey.close()
       // Who opened a store closes it, and after the kit: the kit writes what it has buffered.
-      await store.close()
+      await opened.close()
     },
   }
 }

@@ -4,6 +4,10 @@ import type { Duration, SigningKeyInput } from 'latchkey'
 export interface Config {
   /** Where to listen, 0 for any free port. */
   readonly port: number
+  /** The app's name in tokens. Processes that share a store share it too, whatever their ports. */
+  readonly issuer: string
+  /** Where sessions are kept. Undefined: in this process. */
+  readonly redisUrl?: string
   /** Secrets for the tokens, the newest first. Undefined: the kit draws one for this process. */
   readonly secrets?: string[]
   /** A private JWK that signs access tokens. Undefined: the kit makes one for this process. */
@@ -19,7 +23,11 @@ export interface Config {
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
   const store = env['STORE'] ?? 'memory'
-  if (store !== 'memory') throw new Error('STORE must be memory')
+  if (store !== 'memory' && store !== 'redis') throw new Error('STORE must be memory or redis')
+  const redisUrl = env['REDIS_URL'] ?? 'redis://localhost:6379'
+  if (store === 'redis' && !/^rediss?:\/\//.test(redisUrl)) {
+    throw new Error('REDIS_URL must begin with redis:// or rediss://')
+  }
 
   const port = env['PORT'] ?? '3000'
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
@@ -30,6 +38,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const signingKey = env['LATCHKEY_SIGNING_KEY']
   return {
     port: Number(port),
+    issuer: env['ISSUER'] ?? 'http://localhost:3000',
+    ...(store === 'redis' && { redisUrl }),
     // An empty variable is an unset one; the kit judges what is in a set one.
     ...(secrets?.some((secret) => secret !== '') === true && { secrets }),
     ...(signingKey !== undefined && signingKey !== '' && { signingKey: parseJwk(signingKey) }),

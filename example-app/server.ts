@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import { createApp } from './app.ts'
 import { readConfig } from './config.ts'
+import { openStore } from './store.ts'
 import { openUsers } from './users.ts'
 
 /** How long requests under way may take once the process was told to stop. */
@@ -17,14 +18,14 @@ try {
 
 async function start(): Promise<void> {
   const config = readConfig(process.env)
-  const users = await openUsers()
+  const [users, opened] = await Promise.all([openUsers(), openStore(config)])
   const server = createServer()
   // Loopback only: plain http is for this machine.
   server.listen(config.port, '127.0.0.1')
   await once(server, 'listening')
 
   const port = portOf(server)
-  const example = createApp({ config, port, users })
+  const example = createApp({ config, opened, users })
   server.on('request', (req, res) => void example.app(req, res))
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     // Once: who asks a second time gets the default, an end at once.

@@ -37,7 +37,8 @@ interface Entry {
  * - an entry ends when the session's next touch is due, so that being cached never makes a session
  *   look idle, and no later than the session itself.
  *
- * The app's `data` of a session is not in the feed: here it may be up to a minute old.
+ * Requests share what is here, so it is frozen to its depths. The app's `data` of a session is not in
+ * the feed: here it may be up to a minute old.
  */
 export class NearCache {
   readonly #options: NearCacheOptions
@@ -63,7 +64,7 @@ export class NearCache {
    */
   async fill(ask: () => Promise<SessionRecord>): Promise<SessionRecord> {
     const breaks = this.#breaks
-    const session = await ask()
+    const session = deepFreeze(await ask())
     const until = Math.min(
       session.lastSeenAt + TOUCH_INTERVAL_MS,
       session.idleDeadline,
@@ -106,10 +107,23 @@ export class NearCache {
 
   /** Two maps take turns: bounded, and no hit ever reorders anything. */
   #put(entry: Entry): void {
-    if (this.#young.size >= Math.ceil(this.#options.maxSessions / 2)) {
-      this.#old = this.#young
+    const { sid } = entry.session
+    const { maxSessions } = this.#options
+    const half = Math.max(1, Math.floor(maxSessions / 2))
+    // What is read again needs no room.
+    if (this.#young.size >= half && !this.#young.has(sid)) {
+      // Of one session at most there is no half.
+      this.#old = 2 * half > maxSessions ? new Map() : this.#young
       this.#young = new Map()
     }
-    this.#young.set(entry.session.sid, entry)
+    this.#young.set(sid, entry)
   }
+}
+
+function deepFreeze<Value>(value: Value): Value {
+  if (typeof value === 'object' && value !== null) {
+    for (const member of Object.values(value)) deepFreeze(member)
+    Object.freeze(value)
+  }
+  return value
 }

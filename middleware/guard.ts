@@ -10,6 +10,8 @@ import type { SessionRecord } from '../lib/session.ts'
 import type { Context } from './context.ts'
 import { hookFailure, readBinding, requestFacts } from './context.ts'
 import type { Accepts, Presented } from './credentials.ts'
+import { readCookie } from '../lib/cookies.ts'
+import { verifyOrNull } from './access-cookie.ts'
 import { ambiguous, choosePresented, cookieTexts, oneSessionToken } from './credentials.ts'
 import { refuseCrossOrigin } from './csrf.ts'
 import type { ParsedGuardOptions } from './guard-options.ts'
@@ -75,9 +77,17 @@ export function runGuard<Claims extends object>(
       await admit(req, await guard.authenticate(req, presented))
       return true
     } catch (error) {
-      if (options.optional && presented.transport === 'cookie' && isOver(error)) return false
+      if (options.optional && presented.transport === 'cookie' && isNobody(error)) return false
       throw error
     }
+  }
+
+  const { levels, maxAuthAgeMs } = options.requirements
+  const asksMore = levels !== null || maxAuthAgeMs !== null
+
+  /** A half logged in session is nobody yet, unless the guard asked for a level or a fresh login. */
+  function isNobody(error: unknown): boolean {
+    return isOver(error) || (!asksMore && hasCode(error, 'step_up_required'))
   }
 
   async function admit(req: Request, { auth, record }: Authenticated<Claims>): Promise<void> {
@@ -147,6 +157,10 @@ function isOver(error: unknown): boolean {
   return error instanceof AuthError && OVER.has(error.code)
 }
 
+function hasCode(error: unknown, code: ErrorCode): boolean {
+  return error instanceof AuthError && error.code === code
+}
+
 /** Puts `req.auth` in place, for the app and for `getAuth`. */
 export function setAuth<Claims extends object>(
   context: Context<Claims>,
@@ -191,6 +205,7 @@ export async function checkPresentedSession<Claims extends object>(
   }
   const token = oneSessionToken(context, presented.texts)
   if (token === null) throw new AuthError('token_invalid', 'the session token is not good')
+  if (presented.transport === 'cookie') await refuseForeignAccess(context, req, token.sid)
   if (near) {
     const found = await context.checks.findSession(token)
     if (found.cached) return found
@@ -200,6 +215,19 @@ export async function checkPresentedSession<Claims extends object>(
   const session = await context.checks.checkSessionToken(token)
   memo.checked = { text: onlyText(presented), session }
   return { session, cached: false }
+}
+
+/** An access cookie of another session next to the session cookie: nobody can say who is asking. */
+async function refuseForeignAccess<Claims extends object>(
+  { core }: Context<Claims>,
+  req: Request,
+  sid: string,
+): Promise<void> {
+  if (core.settings.accessToken !== 'cookie') return
+  for (const text of readCookie(req.headers.cookie, core.settings.cookies.access.name)) {
+    const claims = core.verifier.remembered(text) ?? (await verifyOrNull(core.verifier, text))
+    if (claims !== null && claims.sid !== sid) throw ambiguous()
+  }
 }
 
 /** Of duplicate cookies only one was good: the others' texts must not stand for it. */

@@ -7,12 +7,15 @@ import { readBinding, requestFacts } from './context.ts'
 import { ambiguous, cookieTexts } from './credentials.ts'
 import { refuseCrossOrigin } from './csrf.ts'
 import { deliver } from './deliver.ts'
-import { answerFailure } from './failure.ts'
+import { answerFailure, toAnswerable } from './failure.ts'
 import type { Guard } from './guard.ts'
 import { asGuard } from './guard.ts'
 import { readRefreshToken } from '../lib/refresh-token.ts'
 import type { AnswerableError } from './problem.ts'
 import { oauthError } from './oauth-error.ts'
+
+/** When a client that may try again does so, in seconds. */
+const RETRY_AFTER_S = '1'
 
 const ATTEMPT = /^[A-Za-z0-9_-]{16,64}$/
 
@@ -38,6 +41,9 @@ export function createRefreshRoute<Claims extends object>(context: Context<Claim
         })
         res.json(deliver(context, res, credentials, delivery))
       } catch (error) {
+        if (!res.headersSent && refreshOutcome(toAnswerable(error).code) === 'retryable') {
+          res.set('Retry-After', RETRY_AFTER_S)
+        }
         answerFailure(context, error, 'Session', req, res, next, refreshProblem)
       }
     })

@@ -12,6 +12,7 @@ import { hashSeed } from '../lib/session-id.ts'
 import { readSessionToken } from '../lib/session-token.ts'
 import type { SessionToken } from '../lib/session-token.ts'
 import type { RevokeInput } from '../lib/store.ts'
+import { verifyOrNull } from './access-cookie.ts'
 import type { Context } from './context.ts'
 import { readBinding, readDelivery, requestFacts } from './context.ts'
 import { cookieTexts, oneSessionToken, readAuthorization } from './credentials.ts'
@@ -145,8 +146,8 @@ export async function endPresented<Claims extends object>(
 
   const found = new Map<string, RevokeInput>()
   for (const access of accesses) {
-    const sid = await sidOfAccessToken(context, access)
-    if (sid !== null) found.set(sid, { sid })
+    const claims = await verifyOrNull(core.verifier, access)
+    if (claims !== null) found.set(claims.sid, { sid: claims.sid })
   }
   for (const token of [
     ...sessions.map((text) => readSessionToken(core.ring, text)),
@@ -158,16 +159,4 @@ export async function endPresented<Claims extends object>(
   }
   const reason = { cause: 'logout', request: requestFacts(req) }
   await Promise.all([...found.values()].map(async (which) => endSession(core, which, reason)))
-}
-
-async function sidOfAccessToken<Claims extends object>(
-  context: Context<Claims>,
-  text: string,
-): Promise<string | null> {
-  try {
-    return (await context.core.verifier.verify(text)).sid
-  } catch (error) {
-    if (error instanceof AuthError) return null
-    throw error
-  }
 }

@@ -223,7 +223,8 @@ describe('the process of the example', () => {
   })
 
   it.each([
-    [{ STORE: 'redis' }, 'STORE must be memory'],
+    [{ STORE: 'mysql' }, 'STORE must be memory or redis'],
+    [{ STORE: 'redis', REDIS_URL: 'localhost' }, 'REDIS_URL must begin with redis://'],
     [{ PORT: '80 80' }, 'PORT must be'],
     [{ TRANSFER_MAX_AUTH_AGE: '5' }, 'TRANSFER_MAX_AUTH_AGE must be'],
     [{ LATCHKEY_SIGNING_KEY: '{"d":"sesame"' }, 'LATCHKEY_SIGNING_KEY must be'],

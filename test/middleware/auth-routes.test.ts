@@ -18,6 +18,7 @@ import {
   sendRaw,
   setCookies,
   typesOf,
+  until,
 } from '../support/kit.ts'
 
 afterEach(closeKits)
@@ -533,11 +534,11 @@ describe('authenticate', () => {
       .post('/auth/login')
       .send({})
       .then((res) => res)
-    while (gate.open === undefined) await pause(1)
+    await until(() => gate.open !== undefined)
     await pause(5)
     await kit.latchkey.sessions.revokeUser('alice', { reason: 'password_changed' })
     await pause(5)
-    gate.open()
+    gate.open?.()
     const res = await slow
     expectProblem(res, 401, 'stale_login')
     const page = await kit.latchkey.sessions.list('alice')
@@ -1270,9 +1271,9 @@ describe('POST /step-up', () => {
     const login = await kit.login()
     slow = true
     const pending = stepUp(kit, { Cookie: login.cookie }).then((res) => res)
-    while (gate.open === undefined) await pause(1)
+    await until(() => gate.open !== undefined)
     await request(kit.server).post('/auth/logout-all').set('Cookie', login.cookie).expect(200)
-    gate.open()
+    gate.open?.()
     expect((await pending).status).toBe(401)
     expect((await kit.latchkey.sessions.list('alice')).items).toEqual([])
   })

@@ -15,6 +15,7 @@ import {
   sendRaw,
   setCookies,
   typesOf,
+  until,
 } from '../support/kit.ts'
 
 afterEach(closeKits)
@@ -237,7 +238,9 @@ describe('the routes of this list', () => {
 })
 
 describe.each(OPERATIONS)('while the store fails at %s', (operation) => {
-  it.each(FAULTS)(
+  const isUsed = CASES.some(({ needs }) => needs.includes(operation))
+
+  it.each(isUsed ? FAULTS : (['rejects', 'hangs'] as const))(
     'and %s: who needs it answers 503 within the deadline, everybody else as ever',
     async (fault) => {
       const kit = await openFaulty()
@@ -312,7 +315,7 @@ describe('a blind node', () => {
     // Longer than maxStaleness, for this node and the store alike.
     await pause(15)
     kit.clock.now += 6000
-    while (!typesOf(kit).includes('feed_blind')) await pause(5)
+    await until(() => typesOf(kit).includes('feed_blind'))
     expect(kit.latchkey.health()).toMatchObject({ ok: false, feed: { blind: 'stale' } })
     kit.spy.reset()
     return { kit, login }

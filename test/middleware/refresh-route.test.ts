@@ -10,13 +10,13 @@ import {
   HOUR,
   MINUTE,
   openKit,
-  pause,
   readLogin,
   SECOND,
   SECRET,
   sendMethod,
   setCookies,
   typesOf,
+  until,
 } from '../support/kit.ts'
 
 afterEach(closeKits)
@@ -333,6 +333,7 @@ describe('a used refresh token', () => {
     const login = await kit.login()
     await refresh(kit, { Cookie: cookieOf(login, 0) }).expect(200)
     await refresh(kit, { Cookie: cookieOf(login, 1) }).expect(200)
+    kit.spy.feed = 'deaf'
     await kit.spy.raw.revoke({ sid: login.sid })
     expectFailure(
       await refresh(kit, { Cookie: cookieOf(login, 0) }),
@@ -725,7 +726,7 @@ describe('no failure of a refresh', () => {
     kit.spy.lateMs = 150
     kit.spy.reset()
     const slow = refresh(kit, { Cookie: login.refreshCookie }).then((res) => res)
-    while (!kit.spy.calls.includes('rotate')) await pause(1)
+    await until(() => kit.spy.calls.includes('rotate'))
     await request(kit.server).post('/auth/logout').set('Cookie', login.cookie).expect(204)
     expectFailure(await slow, 401, 'session_revoked', 'terminal')
     expect(await kit.stored(login.sid)).toBeNull()

@@ -135,6 +135,14 @@ export async function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
+/** Waits until something is so; a test that waits in vain fails and does not keep its worker busy. */
+export async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries++) {
+    if (tries > 800) throw new Error(`waited in vain: ${String(condition)}`)
+    await pause(5)
+  }
+}
+
 /** A kit with an app around it. */
 export interface TestKit {
   readonly latchkey: Latchkey<TestClaims>
@@ -255,10 +263,7 @@ export async function openKit(setup: KitSetup = {}): Promise<TestKit> {
   const { server, port } = await listen(app)
 
   async function sighted(): Promise<void> {
-    for (let tries = 0; !latchkey.health().ok; tries++) {
-      if (tries > 400) throw new Error(`still blind: ${JSON.stringify(latchkey.health())}`)
-      await pause(5)
-    }
+    await until(() => latchkey.health().ok)
   }
 
   const kit: TestKit = {
