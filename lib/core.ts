@@ -76,6 +76,7 @@ export function createCore(parts: {
       : new NearCache({
           feed: follower,
           maxSessions: settings.nearCacheSessions,
+          idleTimeoutMs: settings.lifetimes.idleTimeoutMs,
           clock: settings.clock,
         })
   follower.start()

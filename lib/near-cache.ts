@@ -1,5 +1,5 @@
 import type { SessionRecord } from './session.ts'
-import { TOUCH_INTERVAL_MS } from './session.ts'
+import { touchIntervalMs } from './session.ts'
 
 /** What the near cache has to know of the feed. */
 export interface NearCacheFeed {
@@ -15,6 +15,8 @@ export interface NearCacheOptions {
   readonly feed: NearCacheFeed
   /** How many sessions it holds at most. */
   readonly maxSessions: number
+  /** The app's idle timeout: how long a session may go without a touch depends on it. */
+  readonly idleTimeoutMs: number
   /** Wall clock, epoch milliseconds. */
   readonly clock: () => number
 }
@@ -66,7 +68,7 @@ export class NearCache {
     const breaks = this.#breaks
     const session = deepFreeze(await ask())
     const until = Math.min(
-      session.lastSeenAt + TOUCH_INTERVAL_MS,
+      session.lastSeenAt + touchIntervalMs(this.#options.idleTimeoutMs),
       session.idleDeadline,
       session.absoluteDeadline,
     )

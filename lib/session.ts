@@ -80,6 +80,14 @@ export interface Lifetimes {
 /** Activity is written at most this often a session. */
 export const TOUCH_INTERVAL_MS = 60_000
 
+/**
+ * After how much silence activity is written again: a minute, or half of a shorter idle timeout, so
+ * that a session in use never idles out between two writes.
+ */
+export function touchIntervalMs(idleTimeoutMs: number): number {
+  return Math.min(TOUCH_INTERVAL_MS, idleTimeoutMs / 2)
+}
+
 /** The largest `data` of a session, in bytes of its JSON. */
 export const MAX_DATA_BYTES = 4096
 
@@ -132,7 +140,7 @@ export function dueWrite(
   generation: number | undefined,
   now: number,
 ): Pick<SessionRecord, 'lastSeenAt' | 'idleDeadline' | 'confirmed'> | null {
-  const touch = now - session.lastSeenAt >= TOUCH_INTERVAL_MS
+  const touch = now - session.lastSeenAt >= touchIntervalMs(idleTimeoutMs)
   const confirmed = session.confirmed || generation === session.generation
   if (!touch && confirmed === session.confirmed) return null
   return {

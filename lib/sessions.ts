@@ -112,15 +112,17 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
     build: (session: SessionRecord) => UpdateInput | null,
   ): Promise<{ readonly session: SessionRecord; readonly changed: boolean }> {
     let session = await read(sid)
-    for (let tries = 0; tries < MAX_UPDATE_TRIES && session !== null; tries++) {
-      const input = build(session)
-      if (input === null) return { session, changed: false }
-      const result = await core.store.update(input)
-      if (result.outcome === 'updated') {
-        core.nearCache?.drop(sid)
-        return { session: result.session, changed: true }
+    try {
+      for (let tries = 0; tries < MAX_UPDATE_TRIES && session !== null; tries++) {
+        const input = build(session)
+        if (input === null) return { session, changed: false }
+        const result = await core.store.update(input)
+        if (result.outcome === 'updated') return { session: result.session, changed: true }
+        session = result.outcome === 'conflict' ? result.session : null
       }
-      session = result.outcome === 'conflict' ? result.session : null
+    } finally {
+      // Changed by us, by another node before us, or, when it failed, perhaps.
+      core.nearCache?.drop(sid)
     }
     if (session === null) throw new AuthError('session_ended', 'the session is over')
     throw new VersionConflict()

@@ -54,7 +54,12 @@ class Answer {
 function open(maxSessions = 100) {
   const feed = new Feed()
   const at = { now: NOW }
-  const cache = new NearCache({ feed, maxSessions, clock: () => at.now })
+  const cache = new NearCache({
+    feed,
+    maxSessions,
+    idleTimeoutMs: 7 * 86_400_000,
+    clock: () => at.now,
+  })
   /** A session that was opened at this moment. */
   const record = (
     sid: string,
@@ -110,6 +115,15 @@ describe('a near cache', () => {
     await fill(record('a', { ver: 2 }))
     expect(cache.find('a')).toMatchObject({ ver: 2 })
     expect(cache.size).toBe(1)
+  })
+
+  it('gives the newer of two answers in two generations', async () => {
+    const { cache, record, fill } = open(4)
+    await fill(record('a', { ver: 1 }))
+    for (const sid of ['b', 'c']) await fill(record(sid))
+    await fill(record('a', { ver: 2 }))
+    expect(cache.find('a')).toMatchObject({ ver: 2 })
+    expect(cache.size).toBe(4)
   })
 
   it('keeps nothing of a question that failed, and passes the failure on', async () => {

@@ -54,15 +54,15 @@ describe('clampIdle', () => {
 
 describe('dueWrite', () => {
   it.each([
-    ['nothing before a minute', 59_999, false, undefined, null],
-    ['the touch after a minute', 60_000, false, undefined, [true, false]],
+    ['nothing before the touch is due', 49_999, false, undefined, null],
+    ['the touch when it is due', 50_000, false, undefined, [true, false]],
     ['the confirmation', 0, false, 0, [false, true]],
-    ['both', 60_000, false, 0, [true, true]],
+    ['both', 50_000, false, 0, [true, true]],
     ['nothing for an older generation', 0, false, -1, null],
     ['nothing for a newer generation', 0, false, 1, null],
     ['nothing when it is confirmed', 0, true, 0, null],
-    ['the touch of what is confirmed', 60_000, true, undefined, [true, true]],
-    ['the touch of what is confirmed, by an old token', 60_000, true, -1, [true, true]],
+    ['the touch of what is confirmed', 50_000, true, undefined, [true, true]],
+    ['the touch of what is confirmed, by an old token', 50_000, true, -1, [true, true]],
     ['nothing when the clock was set back', -5, false, undefined, null],
   ] as const)('writes %s', (_, age, confirmed, generation, expected) => {
     const record = { ...RECORD, confirmed }
@@ -80,6 +80,17 @@ describe('dueWrite', () => {
     expect(dueWrite(RECORD, 100_000, undefined, NOW + 200_001)).toMatchObject({
       idleDeadline: NOW + 300_000,
     })
+  })
+
+  it.each([
+    [7 * 86_400_000, 60_000],
+    [120_000, 60_000],
+    [119_998, 59_999],
+    [10_000, 5000],
+  ])('has the touch due after a minute, or half of a short idle timeout: %i → %i', (idle, due) => {
+    expect(touchIntervalMs(idle)).toBe(due)
+    expect(dueWrite(RECORD, idle, undefined, NOW + due - 1)).toBeNull()
+    expect(dueWrite(RECORD, idle, undefined, NOW + due)).not.toBeNull()
   })
 })
 

@@ -72,6 +72,22 @@ export function describeCheck(openStore: OpenStore): void {
       expect(await read(test.store, session)).toEqual(touched)
     })
 
+    it('writes the touch after half of a short idle timeout, so that use keeps a session alive', async () => {
+      const lifetimes = { idleTimeoutMs: 10_000, absoluteTimeoutMs: HOUR }
+      const session = await open(test.store, newUser(), { lifetimes })
+      const { idleTimeoutMs } = lifetimes
+      test.clock.advance(4999)
+      expect(await seen(session, { idleTimeoutMs })).toEqual(session)
+      for (let use = 0; use < 5; use++) {
+        test.clock.advance(5000)
+        const { lastSeenAt, idleDeadline } = await seen(session, { idleTimeoutMs })
+        expect([lastSeenAt, idleDeadline]).toEqual([
+          test.clock.now(),
+          test.clock.now() + idleTimeoutMs,
+        ])
+      }
+    })
+
     it('clamps the idle deadline to the absolute one', async () => {
       const lifetimes = { idleTimeoutMs: HOUR, absoluteTimeoutMs: 90 * MINUTE }
       const session = await open(test.store, newUser(), { lifetimes })
