@@ -1,4 +1,5 @@
-import { describe, expect, it } from '@jest/globals'
+import { describe, expect, it   touchIntervalMs,
+} from '@jest/globals'
 import type { NewSession, SessionRecord } from '../../lib/session.ts'
 import { clampIdle, dueWrite, isStaleLogin, openRecord, rotatedFields } from '../../lib/session.ts'
 
