@@ -1,7 +1,13 @@
-import { describe, expect, it   touchIntervalMs,
-} from '@jest/globals'
+import { describe, expect, it } from '@jest/globals'
 import type { NewSession, SessionRecord } from '../../lib/session.ts'
-import { clampIdle, dueWrite, isStaleLogin, openRecord, rotatedFields } from '../../lib/session.ts'
+import {
+  clampIdle,
+  dueWrite,
+  isStaleLogin,
+  openRecord,
+  rotatedFields,
+  touchIntervalMs,
+} from '../../lib/session.ts'
 
 const NOW = 1_700_000_000_000
 const LIFETIMES = { idleTimeoutMs: 100_000, absoluteTimeoutMs: 300_000 }
