@@ -1,7 +1,8 @@
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
+import { StoreUnavailable } from './errors.ts'
 import type { RequestFacts } from './events.ts'
-import type { RevokeInput } from './store.ts'
+import type { RevokeInput, RevokeResult } from './store.ts'
 import type { UserRef } from './user.ts'
 
 /** Why and by whom, for the audit trail. */
@@ -25,7 +26,7 @@ export async function endSession(
   which: RevokeInput,
   reason: EndReason,
 ): Promise<boolean> {
-  const result = await core.store.revoke(which)
+  const result = await revoke(core, which, reason)
   if (result.outcome === 'gone') return false
   hearRevoked(core, [which.sid])
   core.events.security('session_revoked', {
@@ -37,6 +38,29 @@ export async function endSession(
     cause: reason.cause,
   })
   return true
+}
+
+/** A revocation that too few replicas have was made all the same: this node holds to it. */
+async function revoke(core: Core, which: RevokeInput, reason: EndReason): Promise<RevokeResult> {
+  try {
+    return await core.store.revoke(which)
+  } catch (error) {
+    if (isUnconfirmed(error)) {
+      hearRevoked(core, [which.sid])
+      core.events.security('session_revoked', {
+        sessionId: which.sid,
+        request: reason.request,
+        result: 'failure',
+        cause: 'revocation_unconfirmed',
+      })
+    }
+    throw error
+  }
+}
+
+/** Whether a store took a revocation, but not as many replicas as the app wants have it yet. */
+export function isUnconfirmed(error: unknown): boolean {
+  return error instanceof StoreUnavailable && error.code === 'revocation_unconfirmed'
 }
 
 /**

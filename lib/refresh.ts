@@ -6,7 +6,7 @@ import type { SessionChecks } from './check-session.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import type { ErrorCode, RefreshOutcome } from './errors.ts'
-import { endSession } from './end-session.ts'
+import { endSession, isUnconfirmed } from './end-session.ts'
 import { AuthError, StoreUnavailable } from './errors.ts'
 import type { RequestFacts } from './events.ts'
 import type { Credentials } from './mint.ts'
@@ -15,7 +15,7 @@ import type { MaybePromise } from './options.ts'
 import { readRefreshToken } from './refresh-token.ts'
 import { drawAttempt, hashAttempt, hashBinding, hashSeed } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
-import type { RotateResult } from './store.ts'
+import type { RotateInput, RotateResult } from './store.ts'
 
 /** A refresh as it came in. */
 export interface RefreshRequest {
@@ -84,7 +84,7 @@ export async function refreshSession<Claims extends object>(
     if (found.outcome !== 'alive') throw refuse(core, found, sid, presented.request)
     user = await lookUp(core, loadUser, found.session, presented.request)
   }
-  const rotated = await core.store.rotate({
+  const rotated = await rotate(core, presented.request, {
     sid,
     seedHash,
     generation,
@@ -99,6 +99,28 @@ export async function refreshSession<Claims extends object>(
   // A logout that another node acknowledged meanwhile: no credential leaves after it.
   checks.refuseRevoked(sid)
   return mint(core, updated, seed)
+}
+
+async function rotate(
+  core: Core,
+  request: RequestFacts,
+  input: RotateInput,
+): Promise<RotateResult> {
+  try {
+    return await core.store.rotate(input)
+  } catch (error) {
+    // Only reuse revokes, and it has, whatever the replicas say: the retry must not hide the theft.
+    if (isUnconfirmed(error)) {
+      hearRevoked(core, [input.sid])
+      core.events.security('authn_token_reuse', {
+        sessionId: input.sid,
+        request,
+        result: 'failure',
+        cause: 'revocation_unconfirmed',
+      })
+    }
+    throw error
+  }
 }
 
 function accept(

@@ -4,6 +4,7 @@ import type { RegisteredClaims } from '../lib/auth.ts'
 import { StoreUnavailable } from '../lib/errors.ts'
 import { decideCheck } from '../lib/guard-policy.ts'
 import type { SessionRecord } from '../lib/session.ts'
+import { touchIntervalMs } from '../lib/session.ts'
 import { checkBlind } from './blind.ts'
 import type { Context } from './context.ts'
 import type { Authenticated, Guard } from './guard.ts'
@@ -31,7 +32,7 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
   allowPartial: boolean = false,
 ): (options?: HybridGuardOptions<Claims>) => Guard {
   const { core, options: kit } = context
-  const isDue = createSampler()
+  const isDue = createSampler(touchIntervalMs(core.settings.lifetimes.idleTimeoutMs))
 
   async function checkAccess(
     req: Request,
