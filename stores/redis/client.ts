@@ -17,6 +17,8 @@ export interface RedisClient {
   readonly isCluster?: boolean
   /** Only a Cluster has nodes. */
   nodes?(role: 'master'): readonly Pick<RedisClient, 'call'>[]
+  /** Only a Cluster has it: asks who serves what, and connects to all of them. */
+  refreshSlotsCache?(): void
   duplicate(...overrides: never[]): RedisClient
   connect(): Promise<unknown>
   disconnect(reconnect?: boolean): void
@@ -35,4 +37,9 @@ export interface RedisClient {
 export interface BufferCommands {
   evalBuffer: RedisClient['eval']
   evalshaBuffer: RedisClient['evalsha']
+}
+
+/** The same of a pipeline. */
+export interface BufferPipeline {
+  evalBuffer(script: string, keys: number, ...args: RedisArgument[]): RedisPipeline
 }

@@ -1,5 +1,11 @@
 import { createHash } from 'node:crypto'
-import type { BufferCommands, RedisArgument, RedisClient } from './client.ts'
+import type {
+  BufferCommands,
+  BufferPipeline,
+  RedisArgument,
+  RedisClient,
+  RedisPipeline,
+} from './client.ts'
 import type { ScriptName } from './scripts.ts'
 import { scriptNames, scriptOf } from './scripts.ts'
 
@@ -7,6 +13,8 @@ import { scriptNames, scriptOf } from './scripts.ts'
 const SOCKET_TIMEOUT_MS = 2000
 const CONNECT_TIMEOUT_MS = 2000
 const MAX_RECONNECT_MS = 1000
+/** Before a lost connection to one node of a Cluster is made anew. */
+const NODE_PAUSE_MS = 50
 /** How long the first calls wait for the first connection. */
 const FIRST_CONNECT_MS = 1000
 
@@ -44,7 +52,8 @@ export function connect(
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    enableAutoPipelining: purpose === 'commands',
+    // On a Cluster, commands without a key would go their own ways from those of the feed.
+    enableAutoPipelining: purpose === 'commands' || (purpose === 'feed' && !client.isCluster),
     connectTimeout: CONNECT_TIMEOUT_MS,
     ...(purpose === 'commands' ? { socketTimeout: SOCKET_TIMEOUT_MS } : {}),
     retryStrategy: (times: number) => Math.min(50 * times, MAX_RECONNECT_MS),
@@ -54,6 +63,7 @@ export function connect(
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checked when the store was made
   const scripting = made as RedisClient & BufferCommands
   made.on('error', onError)
+  if (client.isCluster === true) keepNodes(made)
 
   let closed = false
   let wasReady = made.status === 'ready'
@@ -61,10 +71,15 @@ export function connect(
     wasReady = true
   })
 
+  let first: Promise<void> | undefined
+
   async function ready(): Promise<void> {
     if (made.status === 'ready') return
     if (wasReady || made.status === 'end') throw new Error(`Redis connection: ${made.status}`)
-    await firstReady(made)
+    first ??= firstReady(made).finally(() => {
+      first = undefined
+    })
+    await first
   }
 
   return {
@@ -76,9 +91,14 @@ export function connect(
       try {
         return await scripting.evalshaBuffer(sha, keys.length, ...keys, ...args)
       } catch (error) {
-        // Not known to this server: it has not run, so running it now is running it once.
-        if (!hasCode(error, 'NOSCRIPT')) throw error
-        return scripting.evalBuffer(scriptOf(name), keys.length, ...keys, ...args)
+        if (!didNotRun(error)) throw error
+        // Alone: of a batch in which only some are sent elsewhere, ioredis follows none.
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+        const alone = made.pipeline() as RedisPipeline & BufferPipeline
+        alone.evalBuffer(scriptOf(name), keys.length, ...keys, ...args)
+        const [failure, reply] = (await alone.exec())?.[0] ?? [new Error('no answer')]
+        if (failure !== null) throw failure
+        return reply
       }
     },
     renew() {
@@ -108,15 +128,27 @@ function duplicateCluster(client: RedisClient, own: object): RedisClient {
     enableAutoPipelining: redisOptions['enableAutoPipelining'],
     slotsRefreshInterval: 5000,
     slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
-    retryDelayOnFailover: 100,
-    retryDelayOnClusterDown: 100,
-    retryDelayOnTryAgain: 50,
+    retryDelayOnFailover: 0, // else what was sent is sent again when its answer is lost
+    // What waits here holds up everything else that is for the same node.
+    retryDelayOnClusterDown: 0,
+    retryDelayOnTryAgain: 10,
     maxRedirections: 4,
     clusterRetryStrategy: (times: number) => Math.min(50 * times, MAX_RECONNECT_MS),
     redisOptions,
   }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- ioredis: duplicate(nodes, options)
   return client.duplicate(...([[], options] as never[]))
+}
+
+/** ioredis makes the connection to a node anew when a command needs it, and that command fails. */
+function keepNodes(cluster: RedisClient): void {
+  let timer: NodeJS.Timeout | undefined
+  cluster.on('-node', () => {
+    timer ??= setTimeout(() => {
+      timer = undefined
+      if (cluster.status === 'ready') cluster.refreshSlotsCache?.()
+    }, NODE_PAUSE_MS).unref()
+  })
 }
 
 async function firstReady(client: RedisClient): Promise<void> {
@@ -139,13 +171,16 @@ async function firstReady(client: RedisClient): Promise<void> {
   })
 }
 
-/** Whether Redis answered with this error code: the first word of its message. */
-export function hasCode(error: unknown, code: string): boolean {
+/** The script is not known to this server, its slot is elsewhere, or is on its way there. */
+const DID_NOT_RUN = /^(?:NOSCRIPT|MOVED|ASK|TRYAGAIN|All keys in the pipeline) /
+
+/** Whether a script is known not to have run: running it now is running it once. */
+function didNotRun(error: unknown): boolean {
   return (
     typeof error === 'object' &&
     error !== null &&
     'message' in error &&
     typeof error.message === 'string' &&
-    error.message.startsWith(code)
+    DID_NOT_RUN.test(error.message)
   )
 }

@@ -125,7 +125,8 @@ export class RedisFeed {
   async #refuseReplica(): Promise<void> {
     const { client } = this.#connection
     if (client.isCluster === true) return
-    if (!/^role:slave/m.test(text(await client.call('INFO', 'replication')))) return
+    const [role] = list(await client.call('ROLE'))
+    if (text(role) !== 'slave') return
     this.#connection.renew()
     throw new Error('the feed is on a replica')
   }

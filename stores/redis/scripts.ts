@@ -6,6 +6,9 @@
 //   what belongs into the feed goes to a pending set of the shard first.
 // - Key deadlines are relative, and under a test's clock generous: it may stand still for longer than
 //   a millisecond of the server's. What is over is over by the clock, not by the key's deadline.
+// - A Cluster moves a slot key by key, and looks only at a script's own keys to say where it is run.
+//   What needs more of a user than is here is refused with TRYAGAIN before it writes. To ask for a
+//   key that is not here is an error there: nothing that was written may fail of it afterwards.
 // - The first write of each script is one that a full server refuses, so that it refuses all or none.
 
 const PRELUDE = `
@@ -98,10 +101,23 @@ end
 local function mark(user)
   redis.call('SET', base .. 'm' .. user, integer(now), 'PX', 600000)
 end
+local AGAIN = redis.error_reply('TRYAGAIN the keys of this user are on their way to another server')
+local function isApart(user, sids)
+  if feed ~= '' then return false end
+  local missing = false
+  for _, sid in ipairs(sids) do
+    if redis.call('EXISTS', keyOf(sid)) == 0 or not redis.call('ZSCORE', indexOf(user), sid) then
+      missing = true
+    end
+  end
+  if not missing then return false end
+  local nodes = redis.pcall('CLUSTER', 'NODES')
+  return type(nodes) == 'string' and string.find(nodes, '%[%d+%-[<>]%-') ~= nil
+end
 local function done(...)
   local reply = {...}
   if feed == '' then
-    local pending = redis.call('SMEMBERS', base .. 'p')
+    local pending = redis.pcall('SMEMBERS', base .. 'p')
     if #pending > 0 then return {reply, pending} end
   end
   return {reply}
@@ -123,7 +139,7 @@ if jti ~= '' then
   if ends and now < tonumber(ends) then denied = 1 end
 end
 if denied == 1 or ARGV[9] == '1' then return done('alive', v, denied) end
-local touch = now - s.seen >= 60000
+local touch = now - s.seen >= math.min(60000, tonumber(ARGV[10]) / 2) and not isApart(s.user, {sid})
 local confirm = not s.confirmed and gen ~= '' and tonumber(gen) == s.gen
 if touch or confirm then
   if confirm then s.confirmed = true end
@@ -153,6 +169,7 @@ local distance = s.gen - gen
 local changed = binding ~= s.rotatedBy
 if distance <= 0 then
   if distance < -16 then return done('invalid', 'ahead') end
+  if isApart(s.user, {sid}) then return AGAIN end
   s.gen = gen + 1
   s.rotatedAt = now
   s.rotatedBy = binding
@@ -173,11 +190,9 @@ if distance == 1 then
     if not s.confirmed and age < tonumber(ARGV[11]) then return done('replayed', v, 'lost_response') end
   end
 end
-local ended = {sid}
-if ARGV[13] == 'user' then
-  ended = live(s.user)
-  mark(s.user)
-end
+local ended = ARGV[13] == 'user' and live(s.user) or {sid}
+if isApart(s.user, {sid}) or isApart(s.user, ended) then return AGAIN end
+if ARGV[13] == 'user' then mark(s.user) end
 announce(ended)
 remove(ended, s.user)
 return done('reused', v, integer(distance), integer(age), ended)
@@ -199,6 +214,7 @@ if ARGV[20] == '1' then
   local oldSid = ARGV[16]
   local score = redis.call('ZSCORE', indexOf(user), oldSid)
   old = score and readRecord(oldSid) or nil
+  if score and not old and isApart(user, {oldSid}) then return AGAIN end
   if old and ARGV[17] ~= '' and ARGV[17] ~= old.seed then old = nil end
   if not old and ARGV[18] == 'refuse' then return done('gone') end
   if old and ARGV[19] == '1' then
@@ -222,6 +238,7 @@ local max = tonumber(ARGV[13])
 local ending = {}
 if #others >= max then
   if ARGV[14] == 'refuse' then return done('session_limit') end
+  if isApart(user, others) then return AGAIN end
   local rows = {}
   for _, other in ipairs(others) do
     local row = readRecord(other)
@@ -235,6 +252,7 @@ if #others >= max then
   for i = 1, #rows - max + 1 do ending[i] = rows[i].sid end
 end
 if old then ending[#ending + 1] = ARGV[16] end
+if isApart(user, ending) then return AGAIN end
 local s = {
   gen = 0, ver = 0, dataVer = 0, rotatedAt = now, createdAt = now, authTime = now, seen = now,
   abs = now + tonumber(ARGV[12]), seed = seed, attempt = '', user = user,
@@ -269,8 +287,8 @@ else
   data = ARGV[8]
 end
 s.tail = struct.pack('<I2I2', #fixed, #attributes) .. fixed .. attributes .. data
-v = writeRecord(sid, s)
 if ARGV[6] == 'a' then announce({sid .. '.' .. integer(s.ver)}) end
+v = writeRecord(sid, s)
 return done('updated', v)
 `
 
@@ -281,6 +299,7 @@ local s, v = readRecord(sid)
 if not s or (owner ~= '' and owner ~= s.user) or (seed ~= '' and seed ~= s.seed) then
   return done('gone')
 end
+if isApart(s.user, {sid}) then return AGAIN end
 announce({sid})
 remove({sid}, s.user)
 return done('revoked', v)
@@ -293,6 +312,7 @@ local ended = {}
 for _, sid in ipairs(live(user)) do
   if sid ~= except then ended[#ended + 1] = sid end
 end
+if isApart(user, ended) then return AGAIN end
 mark(user)
 announce(ended)
 if #ended > 0 then remove(ended, user) end
@@ -302,7 +322,9 @@ return done(ended)
 /** ARGV: user. Returns the rows with their sids, in no order. */
 const LIST = `
 local rows = {}
-for _, sid in ipairs(live(ARGV[5])) do
+local sids = live(ARGV[5])
+if isApart(ARGV[5], sids) then return AGAIN end
+for _, sid in ipairs(sids) do
   local s, v = readRecord(sid)
   if s then rows[#rows + 1] = sid; rows[#rows + 1] = v end
 end

@@ -159,13 +159,16 @@ export class RedisSessions {
     replacing: ReplaceInput | undefined,
   ): Promise<CreateResult | { readonly outcome: 'gone' }> {
     const { session, lifetimes, limit, loginAgeMs } = input
+    const base = this.#keys.baseOf(session.sid)
+    const name = this.#keys.nameOf(session.user)
+    // To where the user's other sessions are, should their slot be moving.
     const [outcome, value, revoked] = await this.#runner.onShard(
       'create',
-      this.#keys.baseOf(session.sid),
-      this.#keys.sessionOf(session.sid),
+      base,
+      `${base}u${name}`,
       [
         session.sid,
-        this.#keys.nameOf(session.user),
+        name,
         hashBytes(session.seedHash),
         hashBytes(session.bindingHash),
         session.remember ? '1' : '',

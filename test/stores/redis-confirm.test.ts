@@ -135,9 +135,9 @@ describe('inspect', () => {
       onEvent: (event) => events.push(event),
     })
     closers.unshift(async () => latchkey.close())
-    await until('the warning', async () =>
-      events.some(({ type, cause }) => type === 'warning' && cause === 'redis_persistence'),
-    )
+    const found = () => events.some(({ cause }) => cause === 'redis_persistence')
+    await until('the warning', async () => found())
+    expect(events).toContainEqual(expect.objectContaining({ type: 'warning' }))
   })
 })
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { FeedFollower } from '../../lib/feed.ts'
 import type { FeedPage, FeedReadInput } from '../../lib/store.ts'
 import type { Connection } from '../../stores/redis/connection.ts'
@@ -121,6 +121,41 @@ describe('a store that may have been rolled back', () => {
     feed.connection.renew()
     expect(await readAgain(feed, cursor)).toMatchObject({ rolledBack: false, complete: true })
   })
+})
+
+describe('revocations that a store lost', () => {
+  it('are made again also when it takes writes later than its feed is back', async () => {
+    const feed = openFeed({})
+    const store = redisStore({ client: feed.client, prefix: feed.prefix })
+    cleanUps.push(async () => store.close())
+    const sessions = [await open(store), await open(store), await open(store)]
+    const lost = sessions.map(({ sid }) => sid)
+    let refusals = 0
+    const follower = new FeedFollower({
+      read: async (input) => feed.read(input),
+      revoke: async (sid) => {
+        refusals += 1
+        if (refusals <= 5) throw new Error('not yet')
+        return store.revoke({ sid })
+      },
+      retentionMs: HOUR,
+      maxStalenessMs: 5000,
+      clockSkewMs: 30_000,
+      deadlineMs: 250,
+      clock: Date.now,
+    })
+    cleanUps.push(async () => follower.close())
+    follower.start()
+    await follower.ready
+    // This node knows of revocations, and the server does not.
+    follower.hear(lost.map((sid) => ({ sid, ver: Infinity })))
+    await server.restart()
+    await until('all are gone', async () => {
+      const checks = lost.map(async (sid) => store.check({ sid, peek: true, idleTimeoutMs: HOUR }))
+      return (await Promise.all(checks)).every(({ outcome }) => outcome === 'gone')
+    })
+    expect(refusals).toBeGreaterThanOrEqual(8)
+  }, 15_000)
 })
 
 describe('a server that becomes a replica', () => {

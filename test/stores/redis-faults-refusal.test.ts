@@ -73,7 +73,7 @@ describe('a server without memory', () => {
   async function stored(): Promise<Record<string, string>> {
     const keys = await admin.keys(`${prefix}*`)
     const dumps = await Promise.all(keys.toSorted().map(async (key) => admin.dumpBuffer(key)))
-    const texts = dumps.map((dump) => dump?.toString('hex') ?? '')
+    const texts = dumps.map((dump) => dump.toString('hex'))
     return Object.fromEntries(keys.toSorted().map((key, place) => [key, texts[place] ?? '']))
   }
 
@@ -219,12 +219,10 @@ describe('a server that takes no commands now', () => {
     filler.disconnect()
     await slow.kill()
     const restarting = slow.restart()
-    let ready = false
+    const over = new AbortController()
     let loading = 0
-    void restarting.then(() => {
-      ready = true
-    })
-    while (!ready) {
+    void restarting.then(() => over.abort())
+    while (!over.signal.aborted) {
       expect(await node.refresh(tokens.refresh)).toMatchObject(OUTAGE)
       const said = await ask(slow, 'GET', 'x').catch(String)
       if (String(said).includes('LOADING')) loading += 1

@@ -48,6 +48,7 @@ export interface Node {
   /** Waits until nothing is on its way to the store but the feed's reads. */
   quiet(): Promise<void>
   typesOf(): string[]
+  readonly closed: boolean
   close(): Promise<void>
 }
 
@@ -147,6 +148,7 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
     })
   }
 
+  let closed = false
   const node: Node = {
     latchkey,
     store,
@@ -183,7 +185,11 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
       })
     },
     typesOf: () => events.map(({ type }) => type),
+    get closed() {
+      return closed
+    },
     async close() {
+      closed = true
       open.delete(node)
       await latchkey.close()
       await store.close()

@@ -1,0 +1,51 @@
+import type { ChildProcess } from 'node:child_process'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+/** A process that answers each question with one answer; both travel as JSON. */
+export interface Child {
+  ask<Answer>(question: unknown): Promise<Answer>
+  stop(): Promise<void>
+}
+
+/** Runs a file of `bench/` with the loader this process has, and waits until it is ready. */
+export async function startChild(file: string, ...args: string[]): Promise<Child> {
+  const child = fork(fileURLToPath(new URL(`../${file}`, import.meta.url)), args)
+  await nextMessage(child)
+  return {
+    async ask<Answer>(question: unknown) {
+      const text = nextMessage(child)
+      child.send(JSON.stringify(question))
+      const answer: Answer = JSON.parse(await text)
+      return answer
+    },
+    async stop() {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      child.kill()
+      await once(child, 'exit')
+    },
+  }
+}
+
+async function nextMessage(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const onExit = () => reject(new Error('a child process has ended'))
+    child.once('exit', onExit)
+    child.once('message', (text) => {
+      child.off('exit', onExit)
+      resolve(typeof text === 'string' ? text : '')
+    })
+  })
+}
+
+/** The other side: says that it is ready, then answers. It ends with its parent. */
+export function serveParent<Question>(answer: (question: Question) => Promise<unknown>): void {
+  const send = (value: unknown) => process.send?.(JSON.stringify(value))
+  process.on('disconnect', () => process.exit())
+  process.on('message', (text) => {
+    const question: Question = JSON.parse(typeof text === 'string' ? text : '')
+    void answer(question).then(send)
+  })
+  send('ready')
+}

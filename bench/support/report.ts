@@ -1,0 +1,28 @@
+/** Prints a markdown table: the first row is the head, columns after the first are numbers. */
+export function printTable(
+  title: string,
+  [head = [], ...rows]: readonly (readonly Cell[])[],
+): void {
+  const line = (cells: readonly Cell[]) => `| ${cells.join(' | ')} |`
+  const rule = head.map((_, column) => (column === 0 ? '---' : '--:'))
+  console.log(['', `## ${title}`, '', line(head), line(rule), ...rows.map(line)].join('\n'))
+}
+
+type Cell = string | number
+
+/** A line under a table. */
+export function printNote(text: string): void {
+  console.log(`\n${text}`)
+}
+
+/** The value below which this share of the values lies. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN
+}
+
+/** The median of several rounds and their range: `12.1 (11.8-12.9)`. */
+export function rounds(values: readonly number[], digits: number): string {
+  const [low, middle, high] = [0, 0.5, 1].map((share) => quantile(values, share).toFixed(digits))
+  return `${middle} (${low}-${high})`
+}
