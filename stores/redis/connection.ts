@@ -63,6 +63,12 @@ export function connect(
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checked when the store was made
   const scripting = made as RedisClient & BufferCommands
   made.on('error', onError)
+  made.on('connect', () => {
+    // ioredis waits for ever for a server that takes the connection and then says nothing.
+    setTimeout(() => {
+      if (!closed && made.status === 'connect') made.disconnect(true)
+    }, CONNECT_TIMEOUT_MS).unref()
+  })
   if (client.isCluster === true) keepNodes(made)
 
   let closed = false

@@ -96,9 +96,12 @@ export function splitClient(
 ): Redis {
   const client = clientOf(feed)
   const duplicate = client.duplicate.bind(client)
+  // A store asks for the connection of its commands first.
+  let port = commands.port
   client.duplicate = (override) => {
-    const { port } = override?.enableAutoPipelining === true ? commands : feed
-    return duplicate({ ...override, port })
+    const made = duplicate({ ...override, port })
+    ;({ port } = feed)
+    return made
   }
   return client
 }
