@@ -16,7 +16,7 @@ const MAX_RECONNECT_MS = 1000
 /** Before a lost connection to one node of a Cluster is made anew. */
 const NODE_PAUSE_MS = 50
 /** How long the first calls wait for the first connection. */
-const FIRST_CONNECT_MS = 1000
+const FIRST_CONNECT_MS = 3000
 
 const SHAS = new Map(
   scriptNames().map((name) => [name, createHash('sha1').update(scriptOf(name)).digest('hex')]),
