@@ -2,6 +2,14 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
+/** How {@link findProgram} searches. */
+export interface ProgramSearch {
+  /** Where else it may be, after the folders of PATH. @defaultValue nowhere */
+  readonly folders?: () => readonly string[]
+  /** Shell command without quotes that precedes the installation. @defaultValue none */
+  readonly prepare?: string
+}
+
 /**
  * The path of a program on this machine, from Debian's packages when it is missing and this process
  * may install it.
@@ -10,23 +18,32 @@ import { delimiter, join } from 'node:path'
  * @param debianPackage - the package that brings it
  * @throws {Error} whose message is the line that installs it
  */
-export function findProgram(names: readonly string[], debianPackage: string): string {
-  const found = lookUp(names)
+export function findProgram(
+  names: readonly string[],
+  debianPackage: string,
+  search: ProgramSearch = {},
+): string {
+  const { folders = () => [], prepare } = search
+  const found = lookUp(names, folders())
   if (found !== undefined) return found
-  const install = `apt-get update && apt-get install -y --no-install-recommends ${debianPackage}`
+  const install = [
+    ...(prepare === undefined ? [] : [prepare]),
+    'apt-get update',
+    `apt-get install -y --no-install-recommends ${debianPackage}`,
+  ].join(' && ')
   if (process.getuid?.() === 0 && lookUp(['apt-get']) !== undefined) {
     const { status } = spawnSync('sh', ['-c', install], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     })
-    const installed = status === 0 ? lookUp(names) : undefined
+    const installed = status === 0 ? lookUp(names, folders()) : undefined
     if (installed !== undefined) return installed
   }
   throw new Error(`${names[0]} is missing; install it: sudo sh -c '${install}'`)
 }
 
-function lookUp(names: readonly string[]): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(delimiter)
+function lookUp(names: readonly string[], others: readonly string[] = []): string | undefined {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...others]
   return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isExecutable)
 }
 

@@ -1,0 +1,176 @@
+import { TOUCH_INTERVAL_MS } from '../../lib/session.ts'
+import type { Names } from './names.ts'
+import { columnsOf } from './record.ts'
+import { rotateSql } from './rotate-sql.ts'
+import type { Statement } from './runner.ts'
+import { statement } from './runner.ts'
+import { clock, isOver } from './sql.ts'
+
+/** The statements on sessions, one an operation. `$1` is the clock, `$2` most often `lock_timeout`. */
+export interface SessionStatements {
+  readonly open: Statement
+  readonly check: Statement
+  readonly rotate: Statement
+  readonly rotateOrRevokeUser: Statement
+  readonly updateAttributes: Statement
+  readonly updateData: Statement
+  readonly revoke: Statement
+  readonly revokeUser: Statement
+  readonly list: Statement
+  readonly deny: Statement
+}
+
+export function sessionStatements(names: Names): SessionStatements {
+  return {
+    open: statement('open', openSql(names)),
+    check: statement('check', checkSql(names)),
+    rotate: statement('rotate', rotateStatement(names)),
+    rotateOrRevokeUser: statement('rotate_user', rotateOrRevokeUserSql(names)),
+    updateAttributes: statement('update_attributes', updateSql(names, 'attributes', 'ver')),
+    updateData: statement('update_data', updateSql(names, 'data', 'data_ver')),
+    revoke: statement('revoke', revokeSql(names)),
+    revokeUser: statement('revoke_user', revokeUserSql(names)),
+    list: statement('list', listSql(names)),
+    deny: statement('deny', denySql(names)),
+  }
+}
+
+/**
+ * Joined to the row to be locked: who waits for a lock waits no longer than for an answer. It is set
+ * before the row is locked, which is done above the join, and ends with the statement.
+ */
+const PATIENCE = `, (select set_config('lock_timeout', coalesce($2, current_setting('lock_timeout')), true)) patience`
+
+function openSql(names: Names): string {
+  return `select o.o_outcome, o.o_revoked, ${columnsOf('(o.o_session)')}
+from ${names.openSession}($1::bigint, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text,
+  $8::text, $9::text, $10::boolean, $11::json, $12::json, $13::bigint, $14::bigint, $15::bigint,
+  $16::text, $17::bigint, $18::boolean, $19::text, $20::text, $21::text, $22::boolean) o`
+}
+
+/**
+ * `$2` lock_timeout, `$3` sid, `$4` seed hash, `$5` jti, `$6` generation, `$7` peek, `$8` idle timeout.
+ *
+ * Without a due write it locks nothing. Who waits for another's write looks again whether its own is
+ * still due.
+ */
+function checkSql(names: Names): string {
+  const pause = `least(${TOUCH_INTERVAL_MS}, $8::bigint / 2.0)`
+  return `with found as materialized (
+  select ${columnsOf('s')}, c.now,
+    $4::text is not null and s.seed_hash <> $4::text as forged,
+    $5::text is not null and exists (
+      select from ${names.denied} d where d.sid = $3::text and d.jti = $5::text and d.expires_at > c.now
+    ) as denied
+  from (select ${clock('$1::bigint')} as now) c join ${names.session} s on s.sid = $3::text
+  where not ${isOver('c.now', 's.')}
+), due as materialized (
+  select sid, now, now - last_seen_at >= ${pause} as touch from found
+  where not (forged or denied or $7::boolean)
+    and (now - last_seen_at >= ${pause} or (not confirmed and generation = $6::bigint))
+    and set_config('lock_timeout', coalesce($2::text, current_setting('lock_timeout')), true) is not null
+), written as (
+  update ${names.session} s set
+    confirmed = s.confirmed or s.generation is not distinct from $6::bigint,
+    last_seen_at = case when due.touch then greatest(s.last_seen_at, due.now) else s.last_seen_at end,
+    idle_deadline = case when due.touch
+      then greatest(s.idle_deadline, least(s.absolute_deadline, due.now + $8::bigint))
+      else s.idle_deadline end
+  from due where s.sid = due.sid and (
+    (due.touch and due.now - s.last_seen_at >= ${pause})
+    or (not s.confirmed and s.generation = $6::bigint)
+  )
+)
+select ${columnsOf('found')}, now, forged, denied from found`
+}
+
+/** `$2` lock_timeout, then as the parameters say. */
+function rotateStatement(names: Names): string {
+  const rotate = rotateSql(
+    names,
+    {
+      now: '$1::bigint',
+      sid: '$3::text',
+      seedHash: '$4::text',
+      generation: '$5::bigint',
+      attemptHash: '$6::text',
+      bindingHash: '$7::text',
+      reuseGraceMs: '$8::bigint',
+      lostResponseWindowMs: '$9::bigint',
+      idleTimeoutMs: '$10::bigint',
+    },
+    PATIENCE,
+  )
+  return `${rotate}
+select outcome, now, null, ${columnsOf('decided')} from decided`
+}
+
+function rotateOrRevokeUserSql(names: Names): string {
+  return `select o.o_outcome, o.o_now, o.o_revoked, ${columnsOf('(o.o_session)')}
+from ${names.rotateOrRevokeUser}($1::bigint, $2::text, $3::text, $4::text, $5::bigint, $6::text,
+  $7::text, $8::bigint, $9::bigint, $10::bigint) o`
+}
+
+/** `$2` lock_timeout, `$3` sid, `$4` the expected version, `$5` what replaces the column. */
+function updateSql(
+  names: Names,
+  column: 'attributes' | 'data',
+  version: 'ver' | 'data_ver',
+): string {
+  const told =
+    version === 'ver'
+      ? `, told as (
+  insert into ${names.feed} (at, sid, ver) select now, sid, ver + 1 from decided where outcome = 'updated'
+)`
+      : ''
+  return `with locked as materialized (
+  select ${columnsOf('s')} from ${names.session} s${PATIENCE} where s.sid = $3::text for update of s
+), timed as materialized (
+  select locked.*, ${clock('$1::bigint')} as now from locked
+), decided as materialized (
+  select timed.*, case when ${version} = $4::integer then 'updated' else 'conflict' end as outcome
+  from timed where not ${isOver('now')}
+), written as (
+  update ${names.session} s set ${column} = $5::json, ${version} = d.${version} + 1
+  from decided d where s.sid = d.sid and d.outcome = 'updated'
+)${told}
+select outcome, ${columnsOf('decided')} from decided`
+}
+
+/** `$2` lock_timeout, `$3` sid, `$4` `$5` owner's tenant and id, `$6` seed hash. */
+function revokeSql(names: Names): string {
+  return `with locked as materialized (
+  select ${columnsOf('s')} from ${names.session} s${PATIENCE} where s.sid = $3::text
+    and ($5::text is null or (s.tenant = $4::text and s.user_id = $5::text))
+    and ($6::text is null or s.seed_hash = $6::text) for update of s
+), decided as materialized (
+  select * from (select locked.*, ${clock('$1::bigint')} as now from locked) timed
+  where not ${isOver('now')}
+), ended as (
+  delete from ${names.session} s using decided d where s.sid = d.sid
+), told as (
+  insert into ${names.feed} (at, sid) select now, sid from decided
+)
+select ${columnsOf('decided')} from decided`
+}
+
+function revokeUserSql(names: Names): string {
+  return `select ${names.revokeUser}($1::bigint, $2::text, $3::text, $4::text, $5::text)`
+}
+
+/** `$2` tenant, `$3` id, `$4` how many, `$5` `$6` `$7` the place after which to read on. */
+function listSql(names: Names): string {
+  return `select ${columnsOf('s')}
+from (select ${clock('$1::bigint')} as now) c, ${names.session} s
+where s.tenant = $2::text and s.user_id = $3::text and not ${isOver('c.now', 's.')}
+  and ($5::bigint is null
+    or (s.last_seen_at, s.created_at, s.sid) < ($5::bigint, $6::bigint, $7::text collate "C"))
+order by s.last_seen_at desc, s.created_at desc, s.sid desc limit $4::bigint`
+}
+
+/** `$2` sid, `$3` jti, `$4` until when. */
+function denySql(names: Names): string {
+  return `insert into ${names.denied} as denied (sid, jti, expires_at)
+select $2::text, $3::text, $4::bigint where $4::bigint > ${clock('$1::bigint')}
+on conflict (sid, jti) do update set expires_at = greatest(denied.expires_at, excluded.expires_at)`
+}

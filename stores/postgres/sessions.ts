@@ -1,0 +1,244 @@
+import type { RotationDecision } from '../../lib/rotation.ts'
+import type { SessionRecord } from '../../lib/session.ts'
+import { dueWrite, rotatedFields } from '../../lib/session.ts'
+import type {
+  CheckInput,
+  CheckResult,
+  CreateInput,
+  CreateResult,
+  DenyInput,
+  ListInput,
+  Page,
+  ReplaceInput,
+  RevokeInput,
+  RevokeResult,
+  RevokeUserInput,
+  RevokeUserResult,
+  RotateInput,
+  RotateResult,
+  UpdateInput,
+  UpdateResult,
+} from '../../lib/store.ts'
+import { textsOf } from './array.ts'
+import type { Names } from './names.ts'
+import { placeFrom, placeOf } from './place.ts'
+import type { Row } from './record.ts'
+import { COLUMNS, decodeSession, text } from './record.ts'
+import type { Runner } from './runner.ts'
+import type { SessionStatements } from './session-statements.ts'
+import { sessionStatements } from './session-statements.ts'
+
+/** The operations on sessions: one statement each. What is written is what the functions of lib say. */
+export class PostgresSessions {
+  readonly #runner: Runner
+  readonly #statements: SessionStatements
+  readonly #clock: () => number | null
+
+  /** @param clock - a test's clock; null takes the server's */
+  constructor(runner: Runner, names: Names, clock: () => number | null) {
+    this.#runner = runner
+    this.#statements = sessionStatements(names)
+    this.#clock = clock
+  }
+
+  async create(input: CreateInput): Promise<CreateResult> {
+    const result = await this.#open(input, undefined)
+    if (result.outcome === 'gone') throw new Error('create answered gone')
+    return result
+  }
+
+  async replace(input: ReplaceInput): Promise<CreateResult | { readonly outcome: 'gone' }> {
+    return this.#open(input, input)
+  }
+
+  async check(input: CheckInput): Promise<CheckResult> {
+    const { sid, seedHash, jti, generation, peek = false, idleTimeoutMs } = input
+    const row = await this.#one(this.#statements.check, [
+      sid,
+      seedHash ?? null,
+      jti ?? null,
+      generation ?? null,
+      peek,
+      idleTimeoutMs,
+    ])
+    if (row === undefined) return { outcome: 'gone' }
+    const [now, forged, denied] = row.slice(COLUMNS.length)
+    if (forged === 't') return { outcome: 'invalid' }
+    const session = decodeSession(row, 0)
+    if (denied === 't' || peek) return { outcome: 'alive', session, denied: denied === 't' }
+    const due = dueWrite(session, idleTimeoutMs, generation, Number(now))
+    return {
+      outcome: 'alive',
+      session: due === null ? session : { ...session, ...due },
+      denied: false,
+    }
+  }
+
+  async rotate(input: RotateInput): Promise<RotateResult> {
+    const { sid, policy, onReuse } = input
+    const { rotate, rotateOrRevokeUser } = this.#statements
+    const row = await this.#one(onReuse === 'user' ? rotateOrRevokeUser : rotate, [
+      sid,
+      input.seedHash,
+      input.generation,
+      input.attemptHash,
+      input.bindingHash,
+      policy.reuseGraceMs,
+      policy.lostResponseWindowMs,
+      input.idleTimeoutMs,
+    ])
+    const outcome = row === undefined ? 'gone' : named(row[0])
+    if (row === undefined || outcome === 'gone') return { outcome: 'gone' }
+    if (outcome === 'seed' || outcome === 'ahead') return { outcome: 'invalid', cause: outcome }
+    const session = decodeSession(row, 3)
+    const now = Number(row[1])
+    switch (outcome) {
+      case 'rotated':
+      case 'recovered': {
+        const rotation = { ...input, generation: input.generation + 1 }
+        return {
+          outcome,
+          session: { ...session, ...rotatedFields(session, rotation, now) },
+          deviceChanged: input.bindingHash !== session.rotatedBy,
+        }
+      }
+      case 'reused':
+        return {
+          outcome,
+          session,
+          distance: session.generation - input.generation,
+          ageMs: Math.max(0, now - session.rotatedAt),
+          revoked: onReuse === 'user' ? textsOf(row[2]) : [sid],
+        }
+      case 'attempt':
+      case 'grace':
+      case 'lost_response':
+        return { outcome: 'replayed', session, cause: outcome }
+    }
+  }
+
+  async update(input: UpdateInput): Promise<UpdateResult> {
+    const { sid } = input
+    const isAttributes = 'attributes' in input
+    const row = isAttributes
+      ? await this.#one(this.#statements.updateAttributes, [
+          sid,
+          input.ver,
+          JSON.stringify(input.attributes),
+        ])
+      : await this.#one(this.#statements.updateData, [
+          sid,
+          input.dataVer,
+          input.data === null ? null : JSON.stringify(input.data),
+        ])
+    if (row === undefined) return { outcome: 'gone' }
+    const session = decodeSession(row, 1)
+    if (row[0] !== 'updated') return { outcome: 'conflict', session }
+    // What is returned is the caller's: it must not share what the caller may change later.
+    const written = isAttributes
+      ? { ver: input.ver + 1, attributes: structuredClone(input.attributes) }
+      : { dataVer: input.dataVer + 1, data: structuredClone(input.data) }
+    return { outcome: 'updated', session: { ...session, ...written } }
+  }
+
+  async revoke({ sid, owner, seedHash }: RevokeInput): Promise<RevokeResult> {
+    const row = await this.#one(this.#statements.revoke, [
+      sid,
+      owner?.tenant ?? null,
+      owner?.id ?? null,
+      seedHash ?? null,
+    ])
+    if (row === undefined) return { outcome: 'gone' }
+    return { outcome: 'revoked', session: decodeSession(row, 0) }
+  }
+
+  async revokeUser({ user, except }: RevokeUserInput): Promise<RevokeUserResult> {
+    const row = await this.#one(this.#statements.revokeUser, [user.tenant, user.id, except ?? null])
+    return { revoked: textsOf(row?.[0]) }
+  }
+
+  async list({ user, limit, cursor }: ListInput): Promise<Page<SessionRecord>> {
+    const place = cursor === undefined ? [null, null, null] : placeFrom(cursor)
+    const values = [this.#clock(), user.tenant, user.id, limit + 1, ...(place ?? [0, 0, ''])]
+    const rows = await this.#runner.run(this.#statements.list, values)
+    const items = rows.slice(0, limit).map((row) => decodeSession(row, 0))
+    const last = items.at(-1)
+    return {
+      items,
+      next: last !== undefined && rows.length > limit ? placeOf(last) : null,
+    }
+  }
+
+  async deny({ sid, jti, expiresAt }: DenyInput): Promise<void> {
+    await this.#runner.run(this.#statements.deny, [this.#clock(), sid, jti, expiresAt])
+  }
+
+  /** The first row of a statement that may wait for a lock. */
+  async #one(
+    asked: SessionStatements[keyof SessionStatements],
+    values: readonly unknown[],
+  ): Promise<Row | undefined> {
+    const { lockTimeout } = this.#runner
+    const rows = await this.#runner.run(asked, [this.#clock(), lockTimeout, ...values])
+    return rows[0]
+  }
+
+  async #open(
+    input: CreateInput,
+    replacing: ReplaceInput | undefined,
+  ): Promise<CreateResult | { readonly outcome: 'gone' }> {
+    const { session, lifetimes, limit, loginAgeMs } = input
+    const row = await this.#one(this.#statements.open, [
+      session.sid,
+      session.user.tenant,
+      session.user.id,
+      session.seedHash,
+      session.bindingHash,
+      session.device.label,
+      session.device.ip,
+      session.remember,
+      JSON.stringify(session.attributes),
+      session.data === null ? null : JSON.stringify(session.data),
+      lifetimes.idleTimeoutMs,
+      lifetimes.absoluteTimeoutMs,
+      limit.max,
+      limit.onLimit,
+      loginAgeMs,
+      replacing !== undefined,
+      replacing?.old.sid ?? null,
+      replacing?.old.seedHash ?? null,
+      replacing?.orElse ?? null,
+      replacing?.keepData ?? null,
+    ])
+    if (row === undefined) throw new Error('no answer')
+    const outcome = text(row[0])
+    if (outcome === 'gone' || outcome === 'session_limit' || outcome === 'stale_login') {
+      return { outcome }
+    }
+    return { outcome: 'created', session: decodeSession(row, 2), revoked: textsOf(row[1]) }
+  }
+}
+
+type Decided = Extract<
+  RotationDecision['outcome'] | Extract<RotationDecision, { readonly cause: string }>['cause'],
+  string
+>
+type Named = Exclude<Decided, 'invalid' | 'replayed'>
+
+const NAMED: readonly Named[] = [
+  'gone',
+  'seed',
+  'ahead',
+  'rotated',
+  'recovered',
+  'attempt',
+  'grace',
+  'lost_response',
+  'reused',
+]
+
+function named(value: string | null | undefined): Named {
+  const found = NAMED.find((name) => name === value)
+  if (found === undefined) throw new Error('an unknown outcome')
+  return found
+}
