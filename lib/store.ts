@@ -103,7 +103,9 @@ export interface Store {
     readonly retentionMs: number
     /**
      * Reads on from a cursor. Every entry appended after a cursor was handed out is delivered at
-     * least once to who reads on from it, or `complete` is false. A cursor that this feed did not
+     * least once to who reads on from it, or `complete` is false. What follows one another comes in
+     * this order; what was changed at the same time may reach two readers in two orders, and a reader
+     * keeps the highest `ver` of each session. A cursor that this feed did not
      * give out reads all that is retained, and `complete` is false.
      */
     read(input: FeedReadInput): Promise<FeedPage>

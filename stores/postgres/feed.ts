@@ -216,13 +216,17 @@ function allSql(names: Names): string {
   )
 }
 
-/** `$6` `$7` the transactions that were not seen. Found by them first, whatever the planner thinks of `seq`. */
+/**
+ * `$6` `$7` the transactions that were not seen. Found by them first, whatever the planner thinks of
+ * `seq`. Those that have not begun yet are of the server a dump was made of.
+ */
 function newerSql(names: Names): string {
   return answerSql(
     names,
     `with unseen as materialized (
     select seq, tx, at, sid, ver from ${names.feed}
-    where tx >= $6::text::xid8 or tx = any($7::text[]::xid8[])
+    where (tx >= $6::text::xid8 and tx < pg_snapshot_xmax(pg_current_snapshot()))
+      or tx = any($7::text[]::xid8[])
   ) select seq, at, sid, ver from unseen where ${IN_PAGE} order by seq limit $4::bigint`,
   )
 }

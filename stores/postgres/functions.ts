@@ -15,7 +15,7 @@ function takeUserLock(names: Names): string {
   return `
   if current_setting('transaction_isolation') = 'repeatable read' then
     -- There every look is as old as the transaction, and the lock protects nothing.
-    raise exception 'latchkey does not work at REPEATABLE READ' using errcode = 'feature_not_supported';
+    raise exception 'latchkey does not work at REPEATABLE READ' using errcode = 'invalid_transaction_state';
   end if;
   if p_lock_timeout is not null then
     perform set_config('lock_timeout', p_lock_timeout, true);

@@ -54,7 +54,8 @@ export function createListener(options: {
   let current: Promise<Opened> | undefined
   let isClosed = false
 
-  async function open(): Promise<Opened> {
+  // Not async: what is forgotten is compared with what was returned.
+  function open(): Promise<Opened> {
     const own = connectNew()
     // Notifications may have been missed.
     const forget = () => {
