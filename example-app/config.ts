@@ -6,8 +6,9 @@ export interface Config {
   readonly port: number
   /** The app's name in tokens. Processes that share a store share it too, whatever their ports. */
   readonly issuer: string
-  /** Where sessions are kept. Undefined: in this process. */
+  /** Where sessions are kept, one of these at most. None: in this process. */
   readonly redisUrl?: string
+  readonly databaseUrl?: string
   /** Secrets for the tokens, the newest first. Undefined: the kit draws one for this process. */
   readonly secrets?: string[]
   /** A private JWK that signs access tokens. Undefined: the kit makes one for this process. */
@@ -22,13 +23,6 @@ export interface Config {
  * @throws {Error} when a variable is wrong; the message names it and never shows its value
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
-  const store = env['STORE'] ?? 'memory'
-  if (store !== 'memory' && store !== 'redis') throw new Error('STORE must be memory or redis')
-  const redisUrl = env['REDIS_URL'] ?? 'redis://localhost:6379'
-  if (store === 'redis' && !/^rediss?:\/\//.test(redisUrl)) {
-    throw new Error('REDIS_URL must begin with redis:// or rediss://')
-  }
-
   const port = env['PORT'] ?? '3000'
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
     throw new Error('PORT must be a number from 0 to 65535')
@@ -39,11 +33,30 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   return {
     port: Number(port),
     issuer: env['ISSUER'] ?? 'http://localhost:3000',
-    ...(store === 'redis' && { redisUrl }),
+    ...readStore(env),
     // An empty variable is an unset one; the kit judges what is in a set one.
     ...(secrets?.some((secret) => secret !== '') === true && { secrets }),
     ...(signingKey !== undefined && signingKey !== '' && { signingKey: parseJwk(signingKey) }),
     transferMaxAuthAge: parseAge(env['TRANSFER_MAX_AUTH_AGE'] ?? '5m'),
+  }
+}
+
+function readStore(env: NodeJS.ProcessEnv): Pick<Config, 'redisUrl' | 'databaseUrl'> {
+  switch (env['STORE'] ?? 'memory') {
+    case 'memory':
+      return {}
+    case 'redis': {
+      const redisUrl = env['REDIS_URL'] ?? 'redis://localhost:6379'
+      if (/^rediss?:\/\//.test(redisUrl)) return { redisUrl }
+      throw new Error('REDIS_URL must begin with redis:// or rediss://')
+    }
+    case 'postgres': {
+      const databaseUrl = env['DATABASE_URL'] ?? 'postgres://localhost:5432/postgres'
+      if (/^postgres(?:ql)?:\/\//.test(databaseUrl)) return { databaseUrl }
+      throw new Error('DATABASE_URL must begin with postgres:// or postgresql://')
+    }
+    default:
+      throw new Error('STORE must be memory, redis or postgres')
   }
 }
 

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { generateSigningKey, memoryStore } from 'latchkey'
 import type { SigningKeyInput, Store } from 'latchkey'
+import { postgresStore } from 'latchkey/stores/postgres'
 import { redisStore } from 'latchkey/stores/redis'
+import { Pool } from 'pg'
 import type { Config } from './config.ts'
 
 /** A store, and what proves the tokens of everybody who uses it. */
@@ -15,11 +17,15 @@ export interface OpenedStore {
 
 /** Opens what the environment names. */
 export async function openStore(config: Config): Promise<OpenedStore> {
-  if (config.redisUrl === undefined) {
-    const store = memoryStore()
-    return { ...given(config), store, close: () => store.close() }
-  }
-  const client = new Redis(config.redisUrl)
+  const { redisUrl, databaseUrl } = config
+  if (redisUrl !== undefined) return openRedis(redisUrl, config)
+  if (databaseUrl !== undefined) return openPostgres(databaseUrl, config)
+  const store = memoryStore()
+  return { ...given(config), store, close: () => store.close() }
+}
+
+async function openRedis(url: string, config: Config): Promise<OpenedStore> {
+  const client = new Redis(url)
   // Requests say what is wrong with Redis; without a listener its errors would end the process.
   client.on('error', () => undefined)
   const store = redisStore({ client, prefix: 'latchkey-example' })
@@ -30,6 +36,22 @@ export async function openStore(config: Config): Promise<OpenedStore> {
     async close() {
       await store.close()
       client.disconnect()
+    },
+  }
+}
+
+async function openPostgres(url: string, config: Config): Promise<OpenedStore> {
+  const pool = new Pool({ connectionString: url, connectionTimeoutMillis: 2000 })
+  const store = postgresStore({ pool, tablePrefix: 'latchkey_example_' })
+  // Several processes may start at once. In production a deployment does it, as another role.
+  await store.migrate()
+  return {
+    ...(await shared(store)),
+    ...given(config),
+    store,
+    async close() {
+      await store.close()
+      await pool.end()
     },
   }
 }

@@ -35,6 +35,9 @@ export interface PostgresPool {
   readonly waitingCount: number
   readonly options: object
   connect(): Promise<PostgresPoolClient>
+  connect(
+    callback: (error: Error | undefined, client: PostgresPoolClient | undefined) => void,
+  ): void
   on(event: 'error', listener: (error: Error) => void): unknown
 }
 

@@ -2,7 +2,7 @@ import { REVOCATION_MARK_MS } from './marks.ts'
 import type { Names } from './names.ts'
 import { COLUMNS } from './record.ts'
 import { decidedRow, rotateSql } from './rotate-sql.ts'
-import { clock } from './sql.ts'
+import { clock, isTouchDue } from './sql.ts'
 
 const LIVE = 'idle_deadline > v_now and absolute_deadline > v_now'
 
@@ -114,6 +114,30 @@ end
 $latchkey$;`
 }
 
+/**
+ * Writes what a check found due: apart from the check, which then is a plain read for all others. Who
+ * waits for another's write looks again whether its own is still due.
+ */
+function writeActivity(names: Names): string {
+  const touch = isTouchDue('p_now', 's.last_seen_at', 'p_idle_ms')
+  return `create or replace function ${names.writeActivity}(
+  p_now bigint, p_lock_timeout text, p_sid text, p_generation bigint, p_idle_ms bigint
+) returns void language plpgsql as $latchkey$
+begin
+  if p_lock_timeout is not null then
+    perform set_config('lock_timeout', p_lock_timeout, true);
+  end if;
+  update ${names.session} s set
+    confirmed = s.confirmed or s.generation is not distinct from p_generation,
+    last_seen_at = case when ${touch} then p_now else s.last_seen_at end,
+    idle_deadline = case when ${touch}
+      then greatest(s.idle_deadline, least(s.absolute_deadline, p_now + p_idle_ms))
+      else s.idle_deadline end
+  where s.sid = p_sid and (${touch} or (not s.confirmed and s.generation = p_generation));
+end
+$latchkey$;`
+}
+
 /** Ends a user's sessions and marks the user: `revokeUser` of the store contract. */
 function revokeUser(names: Names): string {
   return `create or replace function ${names.revokeUser}(
@@ -157,7 +181,7 @@ function rotateOrRevokeUser(names: Names): string {
       lostResponseWindowMs: 'p_lost_response_window_ms',
       idleTimeoutMs: 'p_idle_ms',
     },
-    '',
+    'true',
   )
   return `create or replace function ${names.rotateOrRevokeUser}(
   p_now bigint, p_lock_timeout text, p_sid text, p_seed_hash text, p_generation bigint,
@@ -206,7 +230,7 @@ $latchkey$;`
 
 /** The functions, in an order in which each knows those it calls. */
 export function functionsSql(names: Names): string {
-  return [openSession, revokeUser, rotateOrRevokeUser, tellFeed]
+  return [openSession, writeActivity, revokeUser, rotateOrRevokeUser, tellFeed]
     .map((create) => create(names))
     .join('\n\n')
 }

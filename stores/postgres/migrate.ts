@@ -22,30 +22,72 @@ export async function schemaVersion(runner: Runner, names: Names): Promise<numbe
   return Number(version?.[0])
 }
 
+/** How {@link migrate} goes about it. */
+export interface MigrateOptions {
+  /** A role that gets what an app needs, in the same transaction. */
+  readonly grantTo?: string | undefined
+}
+
 /**
  * Brings the schema to the version of this code, in one transaction and under a lock: nodes that start
- * together wait for one another.
+ * together wait for one another. On a client that is in a transaction it is part of that, all or nothing.
  *
  * @throws {Error} when the schema is newer than this code
  */
 export async function migrate(
   client: PostgresPool | PostgresClient,
   names: Names,
+  options: MigrateOptions = {},
 ): Promise<MigrationResult> {
-  if (!isPool(client)) return migrateOn(client, names)
+  if (!isPool(client)) return migrateAtOnce(client, names, options)
   const lent: PostgresPoolClient = await client.connect()
   surviveErrors(lent)
   let failed = true
   try {
-    await query(lent, 'begin')
-    const result = await migrateOn(lent, names)
-    await query(lent, 'commit')
+    const result = await migrateAtOnce(lent, names, options)
     failed = false
     return result
   } finally {
-    // Not rolled back by hand: with the connection goes its transaction, whatever state it is in.
+    // With the connection goes its transaction, whatever state it is in.
     lent.release(failed)
   }
+}
+
+async function migrateAtOnce(
+  client: PostgresClient,
+  names: Names,
+  { grantTo }: MigrateOptions,
+): Promise<MigrationResult> {
+  const transaction = await beginOn(client)
+  try {
+    const result = await migrateOn(client, names)
+    if (grantTo !== undefined) await query(client, grantScript(names, grantTo))
+    await query(client, transaction.commit)
+    return result
+  } catch (error) {
+    await query(client, transaction.rollback).catch(() => undefined)
+    throw error
+  }
+}
+
+/** Begins a transaction, or a part of the one that the app has begun on this client. */
+async function beginOn(
+  client: PostgresClient,
+): Promise<{ readonly commit: string; readonly rollback: string }> {
+  if (await isInTransaction(client)) {
+    await query(client, 'savepoint latchkey')
+    return { commit: 'release savepoint latchkey', rollback: 'rollback to savepoint latchkey' }
+  }
+  // At any other level, who waited for the lock would not see what was done meanwhile.
+  await query(client, 'begin isolation level read committed')
+  return { commit: 'commit', rollback: 'rollback' }
+}
+
+/** What is set for a transaction is still set at the next statement if both are in one. */
+async function isInTransaction(client: PostgresClient): Promise<boolean> {
+  await query(client, `select set_config('latchkey.transaction', 'open', true)`)
+  const [value] = await query(client, `select current_setting('latchkey.transaction', true)`)
+  return value === 'open'
 }
 
 async function migrateOn(client: PostgresClient, names: Names): Promise<MigrationResult> {
@@ -75,41 +117,45 @@ async function migrateOn(client: PostgresClient, names: Names): Promise<Migratio
 }
 
 /** The whole schema as a script, for who runs SQL by hand; on an empty schema only. */
-export function migrationScript(names: Names): string {
+export function migrationScript(names: Names, { grantTo }: MigrateOptions = {}): string {
   const steps = migrations(names).map((migration) => stepSql(names, migration))
   return [
     'begin;',
+    ENCODING_CHECK,
     `create schema if not exists "${names.schema}";`,
     `${migrationTable(names)};`,
     ...steps,
-    'commit;',
-    '',
+    ...(grantTo === undefined ? [] : [grantScript(names, grantTo)]),
+    'commit;\n',
   ].join('\n\n')
 }
+
+const ENCODING_CHECK = `do $latchkey$ begin
+  if current_setting('server_encoding') <> 'UTF8' then
+    raise exception 'latchkey needs a database in UTF8';
+  end if;
+end $latchkey$;`
 
 /**
  * What an app's role needs and no more: it can change rows, but not tables, and of the audit trail it
  * can neither change nor remove anything.
  *
- * @param role - an existing role, as written in SQL
+ * @param role - an existing role, byte-exact
  */
 export function grantScript(names: Names, role: string): string {
-  const quoted = `"${role.replaceAll('"', '""')}"`
-  const tables = [
-    names.meta,
-    names.session,
-    names.userMark,
-    names.denied,
-    names.counter,
-    names.signingKeys,
-    names.feed,
-  ]
+  const to = `to "${role.replaceAll('"', '""')}";`
+  const { migration, meta, session, userMark, denied, counter, signingKeys, feed, audit } = names
+  const { openSession, writeActivity, revokeUser, rotateOrRevokeUser } = names
+  const functions = [openSession, writeActivity, revokeUser, rotateOrRevokeUser]
   return [
-    `grant usage on schema "${names.schema}" to ${quoted};`,
-    `grant select on ${names.migration} to ${quoted};`,
-    `grant select, insert, update, delete on ${tables.join(', ')} to ${quoted};`,
-    `grant select, insert on ${names.audit} to ${quoted};`,
-    '',
+    `grant usage on schema "${names.schema}" ${to}`,
+    `grant select on ${migration} ${to}`,
+    `grant select, update (pruned_at) on ${meta} ${to}`,
+    `grant select, insert, update, delete on ${[session, userMark, denied, counter].join(', ')} ${to}`,
+    `grant select, insert, update on ${signingKeys} ${to}`,
+    `grant select, insert, delete on ${feed} ${to}`,
+    `grant select, insert on ${audit} ${to}`,
+    `grant execute on function ${functions.join(', ')} ${to}`,
   ].join('\n')
 }
 

@@ -15,6 +15,7 @@ export interface Names {
   readonly feed: string
   /** Functions. */
   readonly openSession: string
+  readonly writeActivity: string
   readonly revokeUser: string
   readonly rotateOrRevokeUser: string
   readonly tellFeed: string
@@ -29,12 +30,9 @@ export interface Names {
 /** @param schema - checked, as is the prefix */
 export function createNames(schema: string, prefix: string): Names {
   const name = (suffix: string) => `"${schema}"."${prefix}${suffix}"`
-  const lock = (purpose: string) =>
-    createHash('sha256')
-      .update(`latchkey ${schema}.${prefix} ${purpose}`)
-      .digest()
-      .readBigInt64BE()
-      .toString()
+  const digest = (purpose: string) =>
+    createHash('sha256').update(`latchkey ${schema}.${prefix} ${purpose}`).digest()
+  const lock = (purpose: string) => digest(purpose).readBigInt64BE().toString()
   return {
     schema,
     prefix,
@@ -48,10 +46,12 @@ export function createNames(schema: string, prefix: string): Names {
     audit: name('audit'),
     feed: name('feed'),
     openSession: name('open_session'),
+    writeActivity: name('write_activity'),
     revokeUser: name('revoke_user'),
     rotateOrRevokeUser: name('rotate_or_revoke_user'),
     tellFeed: name('tell_feed'),
-    channel: `"${schema}.${prefix}feed"`,
+    // Schema and prefix may be longer together than the name of a channel.
+    channel: `"latchkey_feed_${digest('feed').toString('hex', 0, 8)}"`,
     userLock: lock('user'),
     migrationLock: lock('migration'),
     pruneLock: lock('prune'),

@@ -114,27 +114,38 @@ select mine, (select count(*) from removed) from turn`
 
 /** `$2` how long a row is kept after its time. */
 function rowsSql(names: Names, table: string, key: string, at: string): string {
-  // The feed is in the order of its age: what is kept ends the search.
-  const oldest =
-    key === 'seq'
-      ? `select r.ctid as place, r.${at} as at from ${table} r order by seq limit ${BATCH_ROWS}`
-      : `select r.ctid as place, r.${at} as at from ${table} r`
+  // The feed is in the order of its age: what is kept ends the search. Nobody changes its rows.
+  if (key === 'seq') {
+    return removeSql(
+      names,
+      table,
+      `select place from (
+    select ctid as place, ${at} as at from ${table} order by seq limit ${BATCH_ROWS}
+  ) r, turn where turn.mine and r.at <= turn.now - $2::bigint`,
+    )
+  }
+  // What somebody is changing just now will not be over any more: else the row would go all the same.
   return removeSql(
     names,
     table,
-    `select place from (${oldest}) r, turn
-  where turn.mine and r.at <= turn.now - $2::bigint limit ${BATCH_ROWS}`,
+    `select r.ctid as place from ${table} r, turn
+  where turn.mine and r.${at} <= turn.now - $2::bigint limit ${BATCH_ROWS} for update of r skip locked`,
   )
 }
 
+/** Not by `ctid`, which is another row's in another partition. */
 function auditSql(names: Names): string {
-  return removeSql(
-    names,
-    names.audit,
-    `select place from (
-    select ctid as place, at from ${names.audit} order by seq limit ${BATCH_ROWS}
-  ) r, turn where turn.mine and r.at <= to_timestamp((turn.now - $2::bigint) / 1000.0)`,
-  )
+  return `with turn as materialized (
+  select pg_try_advisory_xact_lock(${names.pruneLock}) as mine,
+    to_timestamp((${clock('$1::bigint')} - $2::bigint) / 1000.0) as until
+), old as materialized (
+  select seq from (select seq, at from ${names.audit} order by seq limit ${BATCH_ROWS}) r, turn
+  where turn.mine and r.at <= turn.until
+), removed as (
+  delete from ${names.audit}
+  where seq = any(array(select seq from old)) and at <= (select until from turn) returning 1
+)
+select mine, (select count(*) from removed) from turn`
 }
 
 function removeSql(names: Names, table: string, old: string): string {

@@ -23,15 +23,15 @@ export interface RotateParameters {
  * The row is locked first and the time taken after: who waited decides on the latest row at the
  * latest time. The outcome comes from `decided` alone; whoever selected the row again after a
  * conditional update would read it as it was before the wait, and cry theft at every race.
+ *
+ * @param patience - a condition that is always true, looked at before the row is locked
  */
 export function rotateSql(names: Names, of: RotateParameters, patience: string): string {
   const distance = `generation - ${of.generation}`
   const age = 'greatest(0, now - rotated_at)'
   return `with locked as materialized (
-  select ${columnsOf('s')} from ${names.session} s${patience}
-  where s.sid = ${of.sid} for update of s
-), timed as materialized (
-  select locked.*, ${clock(of.now)} as now from locked
+  select ${columnsOf('s')} from ${names.session} s
+  where s.sid = ${of.sid} and ${patience} for update of s
 ), decided as materialized (
   select timed.*, case
     when ${isOver('now')} then 'gone'
@@ -45,7 +45,7 @@ export function rotateSql(names: Names, of: RotateParameters, patience: string):
     when ${age} < ${of.reuseGraceMs} then 'grace'
     when not confirmed and ${age} < ${of.lostResponseWindowMs} then 'lost_response'
     else 'reused' end as outcome
-  from timed
+  from (select locked.*, ${clock(of.now)} as now from locked) timed
 ), written as (
   update ${names.session} s set generation = ${of.generation} + 1, rotated_at = d.now,
     rotated_by = ${of.bindingHash}, attempt_hash = ${of.attemptHash}, confirmed = false,

@@ -130,17 +130,21 @@ async function once(
       // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- what pg threw, as it is
       reject(error)
     }
-    pool.connect().then((client) => {
+    const use = (client: PostgresPoolClient) => {
+      surviveErrors(client)
       if (over) return client.release()
       lent = client
-      surviveErrors(client)
       client.query(query).then((result) => {
         if (over) return
         giveBack()
         resolve(rowsOf(result))
       }, fail)
-      return undefined
-    }, fail)
+    }
+    // Not by a promise: a connection may break before that is heard of, with nobody listening.
+    pool.connect((error, client) => {
+      if (client === undefined) fail(error)
+      else use(client)
+    })
   })
 }
 

@@ -1,10 +1,9 @@
-import { TOUCH_INTERVAL_MS } from '../../lib/session.ts'
 import type { Names } from './names.ts'
 import { columnsOf } from './record.ts'
 import { rotateSql } from './rotate-sql.ts'
 import type { Statement } from './runner.ts'
 import { statement } from './runner.ts'
-import { clock, isOver } from './sql.ts'
+import { clock, isOver, isTouchDue } from './sql.ts'
 
 /** The statements on sessions, one an operation. `$1` is the clock, `$2` most often `lock_timeout`. */
 export interface SessionStatements {
@@ -36,10 +35,10 @@ export function sessionStatements(names: Names): SessionStatements {
 }
 
 /**
- * Joined to the row to be locked: who waits for a lock waits no longer than for an answer. It is set
- * before the row is locked, which is done above the join, and ends with the statement.
+ * Always true: who waits for a lock waits no longer than for an answer. It is set before the row is
+ * locked, which is done above the search for it, and ends with the statement.
  */
-const PATIENCE = `, (select set_config('lock_timeout', coalesce($2, current_setting('lock_timeout')), true)) patience`
+const PATIENCE = `set_config('lock_timeout', coalesce($2::text, current_setting('lock_timeout')), true) is not null`
 
 function openSql(names: Names): string {
   return `select o.o_outcome, o.o_revoked, ${columnsOf('(o.o_session)')}
@@ -51,37 +50,27 @@ from ${names.openSession}($1::bigint, $2::text, $3::text, $4::text, $5::text, $6
 /**
  * `$2` lock_timeout, `$3` sid, `$4` seed hash, `$5` jti, `$6` generation, `$7` peek, `$8` idle timeout.
  *
- * Without a due write it locks nothing. Who waits for another's write looks again whether its own is
- * still due.
+ * A plain read, but for the one a minute that finds something to write. A standby would answer it too,
+ * as late as it is: the write refuses there.
  */
 function checkSql(names: Names): string {
-  const pause = `least(${TOUCH_INTERVAL_MS}, $8::bigint / 2.0)`
-  return `with found as materialized (
+  const refused = `case when pg_is_in_recovery()
+      then ${names.writeActivity}(null, null, null, null, null) end`
+  return `select ${columnsOf('found')}, now, forged, denied,
+  case when not (forged or denied or $7::boolean)
+    and (${isTouchDue('now', 'last_seen_at', '$8::bigint')}
+      or (not confirmed and generation = $6::bigint))
+    then ${names.writeActivity}(now, $2::text, $3::text, $6::bigint, $8::bigint) end
+from (
   select ${columnsOf('s')}, c.now,
     $4::text is not null and s.seed_hash <> $4::text as forged,
     $5::text is not null and exists (
       select from ${names.denied} d where d.sid = $3::text and d.jti = $5::text and d.expires_at > c.now
     ) as denied
-  from (select ${clock('$1::bigint')} as now) c join ${names.session} s on s.sid = $3::text
-  where not ${isOver('c.now', 's.')}
-), due as materialized (
-  select sid, now, now - last_seen_at >= ${pause} as touch from found
-  where not (forged or denied or $7::boolean)
-    and (now - last_seen_at >= ${pause} or (not confirmed and generation = $6::bigint))
-    and set_config('lock_timeout', coalesce($2::text, current_setting('lock_timeout')), true) is not null
-), written as (
-  update ${names.session} s set
-    confirmed = s.confirmed or s.generation is not distinct from $6::bigint,
-    last_seen_at = case when due.touch then greatest(s.last_seen_at, due.now) else s.last_seen_at end,
-    idle_deadline = case when due.touch
-      then greatest(s.idle_deadline, least(s.absolute_deadline, due.now + $8::bigint))
-      else s.idle_deadline end
-  from due where s.sid = due.sid and (
-    (due.touch and due.now - s.last_seen_at >= ${pause})
-    or (not s.confirmed and s.generation = $6::bigint)
-  )
-)
-select ${columnsOf('found')}, now, forged, denied from found`
+  from (select ${clock('$1::bigint')} as now, ${refused} as refused) c
+    join ${names.session} s on s.sid = $3::text
+  where not ${isOver('c.now', 's.')} offset 0
+) found`
 }
 
 /** `$2` lock_timeout, then as the parameters say. */
@@ -124,7 +113,8 @@ function updateSql(
 )`
       : ''
   return `with locked as materialized (
-  select ${columnsOf('s')} from ${names.session} s${PATIENCE} where s.sid = $3::text for update of s
+  select ${columnsOf('s')} from ${names.session} s
+  where s.sid = $3::text and ${PATIENCE} for update of s
 ), timed as materialized (
   select locked.*, ${clock('$1::bigint')} as now from locked
 ), decided as materialized (
@@ -140,7 +130,7 @@ select outcome, ${columnsOf('decided')} from decided`
 /** `$2` lock_timeout, `$3` sid, `$4` `$5` owner's tenant and id, `$6` seed hash. */
 function revokeSql(names: Names): string {
   return `with locked as materialized (
-  select ${columnsOf('s')} from ${names.session} s${PATIENCE} where s.sid = $3::text
+  select ${columnsOf('s')} from ${names.session} s where s.sid = $3::text and ${PATIENCE}
     and ($5::text is null or (s.tenant = $4::text and s.user_id = $5::text))
     and ($6::text is null or s.seed_hash = $6::text) for update of s
 ), decided as materialized (

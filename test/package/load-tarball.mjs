@@ -1,7 +1,16 @@
 // Packs the package as npm would publish it and loads the tarball as its users do: as an ES module,
-// from CommonJS, and from TypeScript of both kinds. Run after `npm run build`.
-import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+// from CommonJS, from TypeScript of both kinds, and by `npx`. Run after `npm run build`.
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,6 +22,22 @@ const work = mkdtempSync(join(tmpdir(), 'latchkey-package-'))
 /** Runs a program in the consumer's folder; its output is shown, and a failure ends the check. */
 function run(program, ...args) {
   execFileSync(program, args, { cwd: work, stdio: 'inherit' })
+}
+
+/** The program as npm links it, where none of latchkey's dependencies is installed yet. */
+function checkProgram(modules) {
+  const { bin } = JSON.parse(readFileSync(join(modules, 'latchkey', 'package.json'), 'utf8'))
+  symlinkSync(join(modules, 'latchkey', bin.latchkey), join(modules, '.bin', 'latchkey'))
+  const npx = (...args) => {
+    const env = { ...process.env, DATABASE_URL: 'postgres://localhost/none' }
+    return spawnSync('npx', ['--no', 'latchkey', ...args], { cwd: work, env, encoding: 'utf8' })
+  }
+  const printed = npx('migrate', '--print')
+  assert.equal(printed.status, 0, printed.stderr)
+  assert.match(printed.stdout, /^begin;[^]*^commit;$/m)
+  const refused = npx('migrate')
+  assert.equal(refused.status, 1)
+  assert.match(refused.stderr, /latchkey: .*npm install pg/)
 }
 
 try {
@@ -28,7 +53,9 @@ try {
 
   const modules = join(work, 'node_modules')
   mkdirSync(join(modules, 'latchkey'), { recursive: true })
+  mkdirSync(join(modules, '.bin'))
   run('tar', '-xzf', filename, '--strip-components=1', '-C', join(modules, 'latchkey'))
+  checkProgram(modules)
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (name !== 'latchkey' && !name.startsWith('.')) {
       symlinkSync(join(root, 'node_modules', name), join(modules, name))

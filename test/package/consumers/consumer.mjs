@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { createLatchkey, memoryStore } from 'latchkey'
 import { memoryStore as sameStore } from 'latchkey/stores/memory'
+import { postgresStore } from 'latchkey/stores/postgres'
 import { redisStore } from 'latchkey/stores/redis'
 
 assert.equal(memoryStore, sameStore)
 assert.throws(() => redisStore({ client: {} }), { code: 'invalid_option' })
+assert.throws(() => postgresStore({ pool: {} }), { code: 'invalid_option' })
 const store = memoryStore()
 const latchkey = createLatchkey({ issuer: 'http://localhost:3000', store })
 const { session } = await latchkey.sessions.open({ id: 'alice' })

@@ -1,7 +1,10 @@
 import express from 'express'
 import { Cluster, Redis } from 'ioredis'
 import { createLatchkey, memoryStore } from 'latchkey'
+import { postgresStore } from 'latchkey/stores/postgres'
 import { redisStore } from 'latchkey/stores/redis'
+import { Client, Pool } from 'pg'
+import type { PoolClient } from 'pg'
 
 declare module 'latchkey' {
   interface Register {
@@ -22,4 +25,7 @@ app.get('/teams/:team', latchkey.requireJwt(), (req, res) => {
 export const stores = [
   redisStore({ client: new Redis({ lazyConnect: true }) }),
   redisStore({ client: new Cluster([], { lazyConnect: true }), waitReplicas: 1 }),
+  postgresStore({ pool: new Pool({ connectionTimeoutMillis: 2000 }), schema: 'auth' }),
+  postgresStore({ pool: new Client() }),
 ]
+export const within = (client: PoolClient) => postgresStore({ pool: client })

@@ -1,0 +1,165 @@
+import type { ChildProcess } from 'node:child_process'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
+import { closeKits, SIGNING_KEY } from '../support/kit.ts'
+import type { PostgresServer } from '../support/postgres-server.ts'
+import { startPostgres } from '../support/postgres-server.ts'
+import { until } from '../support/redis-commands.ts'
+import type { HttpClient, Node, NodeSetup } from './postgres/node.ts'
+import {
+  backendsOf,
+  closeNodes,
+  httpClient,
+  migrated,
+  openNode,
+  terminate,
+} from './postgres/node.ts'
+import type { WatchedStorm } from './postgres/storm.ts'
+import { stormAt } from './postgres/storm.ts'
+import { generationOf, OUTAGE } from './redis/node.ts'
+import { widest } from './redis/storm.ts'
+
+const CLIENTS = 16
+/** What a storm and a server that restarts beside it leave room for. */
+const OPTIONS = { maxStaleness: '2s', storeDeadline: '500ms' } as const
+
+let server: PostgresServer
+let node: Node
+let app: App
+
+/** An app in another process. */
+interface App extends HttpClient {
+  readonly name: string
+  /** Closes it and waits until its process has ended by itself; its exit code. */
+  end(): Promise<number | null>
+  kill(): void
+}
+
+beforeAll(async () => {
+  server = await startPostgres()
+  const schema = await migrated(server.url)
+  const options = { ...OPTIONS, signingKeys: [SIGNING_KEY] }
+  const setup: NodeSetup = { url: server.url, schema, options, store: { operationTimeout: '400ms' } }
+  // They live through all that follows.
+  ;[node, app] = await Promise.all([openNode(setup), startApp(setup)])
+}, 30_000)
+
+afterAll(async () => {
+  app.kill()
+  await closeNodes()
+  await closeKits()
+  await server.cleanUp()
+})
+
+async function startApp(toldTo: NodeSetup): Promise<App> {
+  const script = fileURLToPath(new URL('postgres/app.ts', import.meta.url))
+  const child: ChildProcess = fork(script, { execArgv: ['--import', 'tsx'] })
+  const exit = once(child, 'exit')
+  child.send(toldTo)
+  const [{ port, name }] = (await once(child, 'message')) as [{ port: number; name: string }]
+  return {
+    ...httpClient(port),
+    name,
+    async end() {
+      child.send('close')
+      const [code] = (await exit) as [number | null]
+      return code
+    },
+    kill: () => void child.kill('SIGKILL'),
+  }
+}
+
+/** What every outage has to leave behind. */
+async function expectUnharmed(storm: WatchedStorm): Promise<void> {
+  expect(storm.clients.map(({ refused }) => refused)).toEqual(storm.clients.map(() => undefined))
+  const outages = storm.answers.filter(({ status }) => status === 503)
+  for (const outage of outages) {
+    expect(outage).toMatchObject({ ...OUTAGE, outcome: 'retryable' })
+    expect(outage.retryAfter).toBeGreaterThanOrEqual(1)
+  }
+  expect(widest(storm.clients)).toBe(1)
+  for (const { tokens } of storm.clients) {
+    expect(await node.refreshed(tokens.refresh)).toMatchObject({ status: 200 })
+  }
+  await node.sighted()
+  expect(node.pool.waitingCount).toBe(0)
+  expect(node.typesOf()).not.toContain('authn_token_reuse')
+  // Nothing that was acknowledged is lost.
+  expect(node.typesOf()).not.toContain('authn_token_recovered')
+  const tokens = await app.login()
+  expect(await app.refreshed(tokens.refresh)).toMatchObject({ status: 200 })
+}
+
+describe('a storm of rotations', () => {
+  it.each([
+    ['stopped in good order', async () => server.stop('fast')],
+    ['killed', async () => server.kill()],
+  ])(
+    'survives that the server is %s and started again',
+    async (_what, end) => {
+      const storm = await stormAt([node, app], CLIENTS)
+      await sleep(300)
+      await end()
+      await sleep(100)
+      await server.restart()
+      await node.recovered()
+      await sleep(200)
+      await storm.stop()
+      expect(storm.outages).toBeGreaterThan(0)
+      await expectUnharmed(storm)
+    },
+    30_000,
+  )
+
+  it('survives that its connections are ended over and over', async () => {
+    const storm = await stormAt([node, app], CLIENTS)
+    const over = Date.now() + 1200
+    let ended = 0
+    while (Date.now() < over) {
+      ended += await terminate(server, node.name, app.name)
+      await sleep(20)
+    }
+    expect(ended).toBeGreaterThan(20)
+    await node.recovered()
+    await sleep(200)
+    await storm.stop()
+    expect(storm.outages).toBeGreaterThan(0)
+    await expectUnharmed(storm)
+  }, 30_000)
+
+  it('survives that one process of the server dies, and all others with it', async () => {
+    const storm = await stormAt([node, app], CLIENTS)
+    await sleep(200)
+    const [backend] = await backendsOf(server, node)
+    process.kill(backend?.pid ?? Number.NaN, 'SIGKILL')
+    await until('the server has noticed', async () => server.log().includes('reinitializing'))
+    await node.recovered()
+    await sleep(200)
+    await storm.stop()
+    expect(storm.outages).toBeGreaterThan(0)
+    await expectUnharmed(storm)
+  }, 30_000)
+})
+
+describe('connections that end while nobody uses them', () => {
+  it('are nobody’s business: the next request has another', async () => {
+    const tokens = await node.login()
+    await node.quiet()
+    await terminate(server, node.name)
+    await until('the pool has noticed', async () => node.pool.totalCount === 0)
+    const answer = await node.refreshed(tokens.refresh)
+    expect(generationOf(answer.tokens.refresh)).toBe(1)
+    await node.sighted()
+  })
+})
+
+describe('the process of an app', () => {
+  it('has lived through all of this, and has nothing left over that keeps it from ending', async () => {
+    const tokens = await app.login()
+    expect(await app.refreshed(tokens.refresh)).toMatchObject({ status: 200 })
+    expect(await app.end()).toBe(0)
+  })
+})
