@@ -16,7 +16,7 @@ export interface RedisClient {
   readonly status: string
   readonly isCluster?: boolean
   /** Only a Cluster has nodes. */
-  nodes?(role: 'master'): readonly Pick<RedisClient, 'call'>[]
+  nodes?(role: 'master'): readonly Pick<RedisClient, 'call' | 'status' | 'on' | 'off'>[]
   /** Only a Cluster has it: asks who serves what, and connects to all of them. */
   refreshSlotsCache?(): void
   duplicate(...overrides: never[]): RedisClient

@@ -12,11 +12,15 @@ import { scriptNames, scriptOf } from './scripts.ts'
 /** How long a connection may be silent while something is asked of it, in milliseconds. */
 const SOCKET_TIMEOUT_MS = 2000
 const CONNECT_TIMEOUT_MS = 2000
+/** How long a connection that is given up may take to end in good order. */
+const DISCONNECT_TIMEOUT_MS = 500
 const MAX_RECONNECT_MS = 1000
 /** Before a lost connection to one node of a Cluster is made anew. */
 const NODE_PAUSE_MS = 50
 /** How long the first calls wait for the first connection. */
 const FIRST_CONNECT_MS = 3000
+/** How long calls wait for those primaries of a Cluster that are slower to connect than the first. */
+const PRIMARIES_MS = 1000
 
 const SHAS = new Map(
   scriptNames().map((name) => [name, createHash('sha1').update(scriptOf(name)).digest('hex')]),
@@ -55,7 +59,10 @@ export function connect(
     // On a Cluster, commands without a key would go their own ways from those of the feed.
     enableAutoPipelining: purpose === 'commands' || (purpose === 'feed' && !client.isCluster),
     connectTimeout: CONNECT_TIMEOUT_MS,
-    ...(purpose === 'commands' ? { socketTimeout: SOCKET_TIMEOUT_MS } : {}),
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+    // The app's own would cut off reads that wait on purpose.
+    commandTimeout: undefined,
+    socketTimeout: purpose === 'commands' ? SOCKET_TIMEOUT_MS : undefined,
     retryStrategy: (times: number) => Math.min(50 * times, MAX_RECONNECT_MS),
     reconnectOnError: (error: Error) => /^(?:READONLY|MASTERDOWN|LOADING)/.test(error.message),
   }
@@ -63,29 +70,33 @@ export function connect(
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checked when the store was made
   const scripting = made as RedisClient & BufferCommands
   made.on('error', onError)
-  made.on('connect', () => {
-    // ioredis waits for ever for a server that takes the connection and then says nothing.
-    setTimeout(() => {
-      if (!closed && made.status === 'connect') made.disconnect(true)
-    }, CONNECT_TIMEOUT_MS).unref()
-  })
   if (client.isCluster === true) keepNodes(made)
+  else leaveSilent(made, () => closed)
 
   let closed = false
   let wasReady = made.status === 'ready'
+  let primaries: Promise<unknown> | undefined
+  // From the start and not from the first call on: whoever calls later finds it over.
   made.on('ready', () => {
     wasReady = true
+    primaries ??= settledPrimaries(made)
+  })
+  made.on('close', () => {
+    primaries = undefined
   })
 
   let first: Promise<void> | undefined
 
   async function ready(): Promise<void> {
-    if (made.status === 'ready') return
-    if (wasReady || made.status === 'end') throw new Error(`Redis connection: ${made.status}`)
-    first ??= firstReady(made).finally(() => {
-      first = undefined
-    })
-    await first
+    if (made.status !== 'ready') {
+      if (wasReady || made.status === 'end') throw new Error(`Redis connection: ${made.status}`)
+      first ??= becomesReady(made, FIRST_CONNECT_MS).finally(() => {
+        first = undefined
+      })
+      await first
+    }
+    primaries ??= settledPrimaries(made)
+    await primaries
   }
 
   return {
@@ -130,7 +141,15 @@ function duplicateCluster(client: RedisClient, own: object): RedisClient {
   } = { ...own } as Record<string, unknown>
   const options = {
     keyPrefix: '',
+    lazyConnect: false,
+    scaleReads: 'master',
+    shardedSubscribers: false,
+    // A node that comes back by itself would not be told of: it may have lost what was written.
+    clusterNodeRetryStrategy: null,
     enableOfflineQueue: false,
+    // It asks one node, and starts all over when that one is not connected yet: for ever, if the
+    // startup node is an address that no node of the Cluster gives as its own.
+    enableReadyCheck: false,
     enableAutoPipelining: redisOptions['enableAutoPipelining'],
     slotsRefreshInterval: 5000,
     slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
@@ -146,8 +165,22 @@ function duplicateCluster(client: RedisClient, own: object): RedisClient {
   return client.duplicate(...([[], options] as never[]))
 }
 
+/** ioredis waits for ever for a server that takes the connection and then says nothing. */
+function leaveSilent(
+  client: Pick<RedisClient, 'status' | 'on' | 'disconnect'>,
+  isClosed: () => boolean,
+): void {
+  client.on('connect', () => {
+    setTimeout(() => {
+      if (!isClosed() && client.status === 'connect') client.disconnect(true)
+    }, CONNECT_TIMEOUT_MS).unref()
+  })
+}
+
 /** ioredis makes the connection to a node anew when a command needs it, and that command fails. */
 function keepNodes(cluster: RedisClient): void {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- ioredis: the node's own client
+  cluster.on('+node', (node) => leaveSilent(node as RedisClient, () => cluster.status === 'end'))
   let timer: NodeJS.Timeout | undefined
   cluster.on('-node', () => {
     timer ??= setTimeout(() => {
@@ -157,7 +190,20 @@ function keepNodes(cluster: RedisClient): void {
   })
 }
 
-async function firstReady(client: RedisClient): Promise<void> {
+/**
+ * A Cluster calls itself ready before its nodes are, and what is then asked of the others fails at
+ * once. One that does not come is no reason to keep calls from the rest.
+ */
+async function settledPrimaries(client: RedisClient): Promise<unknown> {
+  const primaries = client.nodes?.('master') ?? []
+  return Promise.allSettled(primaries.map(async (node) => becomesReady(node, PRIMARIES_MS)))
+}
+
+async function becomesReady(
+  client: Pick<RedisClient, 'status' | 'on' | 'off'>,
+  withinMs: number,
+): Promise<void> {
+  if (client.status === 'ready') return
   await new Promise<void>((resolve, reject) => {
     const settle = (outcome: () => void) => {
       clearTimeout(timer)
@@ -169,7 +215,7 @@ async function firstReady(client: RedisClient): Promise<void> {
     const onEnd = () => settle(() => reject(new Error('Redis connection: end')))
     const timer = setTimeout(
       () => settle(() => reject(new Error('Redis connection: not made yet'))),
-      FIRST_CONNECT_MS,
+      withinMs,
     )
     timer.unref()
     client.on('ready', onReady)

@@ -9,7 +9,7 @@ import { describeRotationModel } from './rotation-model.ts'
 let cluster: RedisCluster
 
 beforeAll(async () => {
-  cluster = await startRedisCluster()
+  cluster = await startRedisCluster({ replicas: 0 })
 }, 60_000)
 
 afterAll(async () => {

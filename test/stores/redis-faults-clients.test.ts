@@ -1,13 +1,16 @@
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { Redis } from 'ioredis'
+import type { Store } from '../../lib/store.ts'
 import type { RedisStoreOptions } from '../../stores/redis.ts'
 import { redisStore } from '../../stores/redis.ts'
 import { sharedRedisUrl } from '../support/redis-server.ts'
 import { newPrefix } from './redis/open.ts'
 
 const clients: Redis[] = []
+const stores: Store[] = []
 
-afterEach(() => {
+afterEach(async () => {
+  for (const store of stores.splice(0)) await store.close()
   for (const client of clients.splice(0)) client.disconnect()
 })
 
@@ -88,15 +91,18 @@ describe("the app's own client", () => {
     ['that shows friendly stacks', { showFriendlyErrorStack: true }],
     ['that retries for ever', { maxRetriesPerRequest: null }],
     ['that pipelines by itself', { enableAutoPipelining: true }],
+    ['that waits for nothing', { commandTimeout: 100, socketTimeout: 100 }],
   ])('%s does, and stays open', async (_what, options) => {
     const client = new Redis(sharedRedisUrl(), options)
     clients.push(client)
     const store = redisStore({ client, prefix: newPrefix() })
+    stores.push(store)
     expect(await store.limit.take('key', 2, 60_000)).toMatchObject({ used: 2 })
     expect(await store.limit.take('key', 1, 60_000)).toMatchObject({ used: 3 })
     const signal = new AbortController().signal
     const page = await store.feed.read({ cursor: null, waitMs: 0, signal })
     expect(Math.abs(page.now - Date.now())).toBeLessThan(5000)
+    await store.feed.read({ cursor: page.cursor, waitMs: 200, signal })
     await store.close()
     expect(await client.ping()).toBe('PONG')
   })

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { afterEach, describe, expect, it } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
 import { Redis } from 'ioredis'
 import type { SessionRecord } from '../../lib/session.ts'
 import { redisStore } from '../../stores/redis.ts'
@@ -15,19 +15,28 @@ const PROCESSES = 4
 const CLIENTS = 50
 const ROUNDS = 25
 
+let children: ChildProcess[]
 const cleanUps: (() => unknown)[] = []
+
+beforeAll(() => {
+  const script = fileURLToPath(new URL('redis/hammer.ts', import.meta.url))
+  children = Array.from({ length: PROCESSES }, () =>
+    fork(script, { execArgv: ['--import', 'tsx'] }),
+  )
+})
+
+afterAll(() => {
+  for (const child of children) child.kill()
+})
 
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp()
 })
 
-async function startProcess(setup: HammerSetup): Promise<ChildProcess> {
-  const script = fileURLToPath(new URL('redis/hammer.ts', import.meta.url))
-  const child = fork(script, { execArgv: ['--import', 'tsx'] })
-  cleanUps.push(() => child.kill())
+async function prepare(child: ChildProcess, setup: HammerSetup): Promise<void> {
+  const answer = once(child, 'message')
   child.send(setup)
-  await once(child, 'message')
-  return child
+  await answer
 }
 
 async function playRound(child: ChildProcess, generation: number): Promise<HammerRound> {
@@ -63,9 +72,7 @@ describe.each([
       policy: POLICY,
       idleTimeoutMs: LIFETIMES.idleTimeoutMs,
     }
-    const children = await Promise.all(
-      Array.from({ length: PROCESSES }, async () => startProcess(setup)),
-    )
+    await Promise.all(children.map(async (child) => prepare(child, setup)))
 
     for (let generation = 0; generation < ROUNDS; generation++) {
       const rounds = await Promise.all(children.map(async (child) => playRound(child, generation)))

@@ -6,7 +6,7 @@ import { Redis } from 'ioredis'
 import type { RotationPolicy } from '../../../lib/rotation.ts'
 import { redisStore } from '../../../stores/redis.ts'
 
-/** What the parent tells first. */
+/** What the parent tells first, and again before other families. */
 export interface HammerSetup {
   readonly url: string
   readonly prefix: string
@@ -28,13 +28,18 @@ export interface HammerRound {
   readonly generations: readonly number[]
 }
 
-let client: Redis
+let close = async () => {}
 let round: (generation: number) => Promise<HammerRound>
 
-function prepare(setup: HammerSetup): void {
+async function prepare(setup: HammerSetup): Promise<void> {
+  await close()
   const { url, prefix, families, clients, policy, idleTimeoutMs } = setup
-  client = new Redis(url)
+  const client = new Redis(url)
   const store = redisStore({ client, prefix })
+  close = async () => {
+    await store.close()
+    client.disconnect()
+  }
   round = async (generation) => {
     const results = await Promise.all(
       Array.from({ length: clients }, async (_, n) => {
@@ -63,8 +68,7 @@ function prepare(setup: HammerSetup): void {
 
 process.on('message', (message: HammerSetup | number) => {
   if (typeof message !== 'number') {
-    prepare(message)
-    process.send?.('prepared')
+    void prepare(message).then(() => process.send?.('prepared'))
     return
   }
   void round(message).then((result) => process.send?.(result))

@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, expect, it, jest } from '@jest/globals'
+import { Redis } from 'ioredis'
+import type { Latchkey } from '../../middleware/index.ts'
+import { createLatchkey } from '../../middleware/index.ts'
+import { redisStore } from '../../stores/redis.ts'
+import { SECRET, SIGNING_KEY } from '../support/kit.ts'
+import { until } from '../support/redis-commands.ts'
+import type { RedisServer } from '../support/redis-server.ts'
+import { startRedis } from '../support/redis-server.ts'
+
+let server: RedisServer
+let client: Redis
+let store: ReturnType<typeof redisStore>
+let latchkey: Latchkey
+
+beforeAll(async () => {
+  jest.spyOn(process, 'emitWarning').mockImplementation(() => {})
+  server = await startRedis({ config: { appendonly: 'yes', 'maxmemory-policy': 'allkeys-lru' } })
+  client = new Redis(server.url)
+  client.on('error', () => {})
+  store = redisStore({ client })
+  latchkey = createLatchkey({
+    issuer: 'https://app.example',
+    secrets: [SECRET],
+    signingKeys: [SIGNING_KEY],
+    store,
+    storeDeadline: '1s',
+    strict: true,
+  })
+})
+
+afterAll(async () => {
+  await latchkey.close()
+  await store.close()
+  client.disconnect()
+  await server.cleanUp()
+  jest.restoreAllMocks()
+})
+
+async function codes(): Promise<string[]> {
+  return (await latchkey.doctor()).map(({ code }) => code)
+}
+
+it('a Redis that evicts is found, keeps a strict kit from being ready, and is forgotten once mended', async () => {
+  expect(await codes()).toEqual(['redis_eviction'])
+  await expect(latchkey.ready()).rejects.toMatchObject({
+    option: 'strict',
+    message: expect.stringContaining('redis_eviction: '),
+  })
+  await client.config('SET', 'maxmemory-policy', 'noeviction')
+  await latchkey.ready()
+  expect(await codes()).toEqual([])
+})
+
+it('a Redis that is gone is a finding within the deadline, not a failure', async () => {
+  await latchkey.ready()
+  server.pause()
+  const began = performance.now()
+  expect(await codes()).toEqual(['store_unavailable'])
+  expect(performance.now() - began).toBeLessThan(3000)
+  server.resume()
+  await until('the store to be back', async () => (await codes()).length === 0)
+}, 20_000)
