@@ -21,7 +21,7 @@ export interface AccessTokenIssuerOptions {
   /** At least 0 and below 1; spreads the ends of tokens. @defaultValue `Math.random` */
   readonly random?: (() => number) | undefined
   /** Hears of what is wrong but works: `reserved_claim`, `large_access_token`. Each once. */
-  readonly onWarning: (code: string, message: string) => void
+  readonly onWarning: (code: 'reserved_claim' | 'large_access_token', message: string) => void
 }
 
 /** A signed access token and what the client is told of it. */
@@ -83,7 +83,7 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
   const { issuer, audience, keys, ttlMs, clock, random = Math.random, onWarning } = options
   const warned = new Set<string>()
 
-  function warnOnce(topic: string, code: string, message: string): void {
+  function warnOnce(topic: string, code: Parameters<typeof onWarning>[0], message: string): void {
     if (warned.has(topic)) return
     warned.add(topic)
     onWarning(code, message)

@@ -3,15 +3,19 @@ import { createAccessTokenIssuer } from './access-token-issuer.ts'
 import type { AccessTokenVerifier } from './access-token-verifier.ts'
 import { createAccessTokenVerifier } from './access-token-verifier.ts'
 import { BlindChecks } from './blind-checks.ts'
+import { Doctor } from './doctor.ts'
 import type { Events } from './events.ts'
 import { createEvents } from './events.ts'
 import { ConfigError } from './errors.ts'
 import { FeedFollower } from './feed.ts'
+import { finding } from './findings.ts'
 import { REVOKED } from './heard-set.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { LatchkeyEvent } from './events.ts'
 import { NearCache } from './near-cache.ts'
 import type { Settings } from './options.ts'
+import type { RateLimits } from './rate-limits.ts'
+import { createRateLimits } from './rate-limits.ts'
 import type { SessionRecord } from './session.ts'
 import type { SigningKeys } from './signing-keys.ts'
 import type { Store } from './store.ts'
@@ -30,7 +34,10 @@ export interface Core {
   readonly blindChecks: BlindChecks<SessionRecord>
   /** Null when the app did not ask for one. */
   readonly nearCache: NearCache | null
+  readonly limits: RateLimits
   readonly events: Events
+  /** What will bite. */
+  readonly doctor: Doctor
 }
 
 /** A node reads its clock once a minute too late at worst before it forgets what it heard. */
@@ -53,9 +60,15 @@ export function createCore(parts: {
     append: async (batch) => store.audit.append(batch),
     clock: settings.clock,
   })
+  const doctor = new Doctor(store, events)
   const blindChecks = new BlindChecks<SessionRecord>()
   const follower = new FeedFollower({
-    read: async (input) => store.feed.read(input),
+    async read(input) {
+      const sentAt = settings.clock()
+      const page = await store.feed.read(input)
+      doctor.observeClock(sentAt, settings.clock(), page.now)
+      return page
+    },
     revoke: async (sid) => store.revoke({ sid }),
     retentionMs: settings.accessTokenTtlMs + 2 * settings.clockSkewMs + HEARD_MARGIN_MS,
     maxStalenessMs: settings.maxStalenessMs,
@@ -80,7 +93,7 @@ export function createCore(parts: {
           clock: settings.clock,
         })
   follower.start()
-  void inspect(store, events)
+  void doctor.start()
   return {
     settings,
     store,
@@ -92,7 +105,7 @@ export function createCore(parts: {
       keys: signingKeys,
       ttlMs: settings.accessTokenTtlMs,
       clock: settings.clock,
-      onWarning: (code, message) => events.warn(code, message),
+      onWarning: (code, message) => doctor.note(finding(code, message)),
     }),
     verifier: createAccessTokenVerifier({
       issuer: settings.issuer,
@@ -105,7 +118,14 @@ export function createCore(parts: {
     follower,
     blindChecks,
     nearCache,
+    limits: createRateLimits({
+      settings: settings.rateLimits,
+      take: async (key, cost, windowMs) => store.limit.take(key, cost, windowMs),
+      clock: settings.clock,
+      events,
+    }),
     events,
+    doctor,
   }
 }
 
@@ -118,15 +138,6 @@ function refuseShortFeed({ feed }: Store, { accessTokenTtlMs }: Settings): void 
     `is too long for a feed kept for ${feed.retentionMs} ms; ` +
       `set the store's feedRetention to at least '${Math.ceil(neededMs / 60_000)}m'`,
   )
-}
-
-/** Says once, at start, what is unsafe about the store's server. */
-async function inspect(store: Store, events: Events): Promise<void> {
-  try {
-    for (const { code, message } of await store.inspect()) events.warn(code, `latchkey: ${message}`)
-  } catch (error) {
-    events.operational('store_failure', { result: 'failure', cause: 'inspect', error })
-  }
 }
 
 /** Applies to this node itself what it has just revoked: the feed would tell it a moment later. */

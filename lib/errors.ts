@@ -24,6 +24,7 @@ export type ErrorCode =
   | 'invalid_credentials'
   | 'stale_login'
   | 'session_limit'
+  | 'rate_limited'
   | 'refresh_invalid'
   | 'refresh_reused'
   | 'user_invalid'
@@ -97,6 +98,7 @@ const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
   invalid_credentials: 401,
   stale_login: 401,
   session_limit: 403,
+  rate_limited: 429,
   refresh_invalid: 401,
   refresh_reused: 401,
   user_invalid: 400,

@@ -20,6 +20,7 @@ export type SecurityEventType =
   | 'session_limit_evicted'
   | 'session_device_changed'
   | 'excess_sessions_exceeded'
+  | 'excess_rate_limit_exceeded'
   | 'authz_fail'
   | 'authz_admin'
   | 'malicious_csrf'
@@ -115,6 +116,8 @@ export function createEvents(options: {
       ...rest,
       type,
       at: options.clock(),
+      // The app's own word, and it may have come with a request.
+      ...(rest.cause === undefined ? {} : { cause: capText(rest.cause) }),
       ...(request?.ip === undefined ? {} : { ip: capText(request.ip) }),
       ...(request?.userAgent === undefined ? {} : { userAgent: capText(request.userAgent) }),
     }

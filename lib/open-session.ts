@@ -84,6 +84,7 @@ async function finish(
   if (result.outcome !== 'created') {
     events.security(result.outcome === 'session_limit' ? 'excess_sessions_exceeded' : failure, {
       ...about,
+      ...(replacedSid === undefined ? {} : { sessionId: replacedSid }),
       result: 'failure',
       cause: result.outcome,
     })

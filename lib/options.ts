@@ -2,11 +2,19 @@ import type { Auth, RegisteredClaims } from './auth.ts'
 import type { User } from './attributes.ts'
 import type { CookieRole, CookieSpec } from './cookies.ts'
 import { checkCookieSpec } from './cookies.ts'
+import type { DeviceBindingOptions, DeviceSettings } from './device-options.ts'
+import { parseDeviceBinding } from './device-options.ts'
+import type { SiteData } from './clear-site-data.ts'
+import { parseClearSiteData } from './clear-site-data.ts'
+import type { CorsOptions } from './cors-options.ts'
+import { parseCors } from './cors-options.ts'
 import type { OriginPolicy } from './cross-origin.ts'
 import type { Duration } from './duration.ts'
 import { parseDuration } from './duration.ts'
 import { ConfigError } from './errors.ts'
 import type { LatchkeyEvent } from './events.ts'
+import type { RateLimitOptions, RateLimitSettings } from './rate-limit-options.ts'
+import { parseRateLimits } from './rate-limit-options.ts'
 import type { RotationPolicy } from './rotation.ts'
 import type { Session } from './auth.ts'
 import type { JsonObject, Lifetimes } from './session.ts'
@@ -32,9 +40,9 @@ export interface CookieOptions {
   readonly sameSite?: 'lax' | 'strict' | undefined
   /**
    * The names. @defaultValue `__Host-latchkey-session`, `__Host-latchkey-refresh`,
-   * `__Host-latchkey-access`; without the prefix when `secure` is false
+   * `__Host-latchkey-access`, `__Host-latchkey-device`; without the prefix when `secure` is false
    */
-  readonly names?: Partial<Record<CookieRole, string>> | undefined
+  readonly names?: Partial<Record<CookieRole | 'device', string>> | undefined
   /** A parent domain that shares the cookies. Needs names without `__Host-`. @defaultValue none */
   readonly domain?: string | undefined
 }
@@ -84,7 +92,7 @@ export interface CoreOptions<Claims extends object, Req> {
         session: Session<Claims>,
       ) => MaybePromise<User<Claims> | null>)
     | undefined
-  /** Who may end other users' sessions. @defaultValue nobody */
+  /** Who may see and end other users' sessions, and read the audit trail. @defaultValue nobody */
   readonly authorizeAdmin?: ((auth: Auth<Claims>, req: Req) => MaybePromise<boolean>) | undefined
   /** Life of an access token. @defaultValue `'15m'` */
   readonly accessTokenTtl?: Duration | undefined
@@ -109,11 +117,15 @@ export interface CoreOptions<Claims extends object, Req> {
     | { readonly perUser?: number | undefined; readonly onLimit?: 'evict' | 'refuse' | undefined }
     | undefined
   /**
-   * What tells one device from another, never the ip; kept as a hash. Undefined: nothing does.
+   * What tells one device from another, never the ip; kept as a hash. Undefined: nothing does. A
+   * function is for grace and `bindDevice`; an object says also what a changed device does.
    *
    * @defaultValue nothing
    */
-  readonly deviceBinding?: ((req: Req) => string | undefined) | undefined
+  readonly deviceBinding?:
+    | ((req: Req) => string | undefined)
+    | DeviceBindingOptions<Req>
+    | undefined
   /** How session and refresh token reach the client. @defaultValue `'cookie'` */
   readonly delivery?: Delivery | ((req: Req) => Delivery) | undefined
   /** How the access token reaches the client. @defaultValue `'body'` */
@@ -124,6 +136,16 @@ export interface CoreOptions<Claims extends object, Req> {
   readonly allowedOrigins?: readonly string[] | undefined
   /** `requireOrigin` refuses unsafe requests that say nothing of their origin. @defaultValue false */
   readonly csrf?: { readonly requireOrigin?: boolean | undefined } | undefined
+  /** Origins whose pages may read what `authRoutes` answers. @defaultValue none */
+  readonly cors?: CorsOptions | undefined
+  /**
+   * What a browser removes of the site at a logout; true is `['cache', 'storage']`.
+   *
+   * @defaultValue false
+   */
+  readonly clearSiteData?: boolean | readonly SiteData[] | undefined
+  /** How much is too much; false turns all limits off. @defaultValue see {@link RateLimitOptions} */
+  readonly rateLimits?: RateLimitOptions | false | undefined
   /**
    * Keeps sessions in this process, so that most `requireSession` cost no round trip; a revocation
    * reaches it by the feed, within milliseconds. `maxSessions` bounds it, 10,000 by default.
@@ -137,6 +159,13 @@ export interface CoreOptions<Claims extends object, Req> {
   readonly onStoreFailure?: OnStoreFailure | undefined
   /** How long a node may hear nothing of the feed before it counts as blind. @defaultValue `'5s'` */
   readonly maxStaleness?: Duration | undefined
+  /**
+   * Does not start with a weak secret, nor become `ready()` on an unsafe store, instead of warning of
+   * it. `ready()` then rejects; await it before listening.
+   *
+   * @defaultValue false
+   */
+  readonly strict?: boolean | undefined
   /** Wall clock, epoch milliseconds. @defaultValue `Date.now` */
   readonly clock?: (() => number) | undefined
   /** Every event, for logs and metrics. What it throws is contained. @defaultValue none */
@@ -158,12 +187,20 @@ export interface Settings {
   readonly limit: SessionLimit
   readonly accessToken: Delivery
   readonly cookies: Readonly<Record<CookieRole, CookieSpec>>
+  /** What a changed device does; undefined when the app did not say. */
+  readonly device?: DeviceSettings | undefined
   readonly origins: OriginPolicy
+  /** Origins whose pages may read answers; null when answers say nothing of that. */
+  readonly corsOrigins: ReadonlySet<string> | null
+  /** `Clear-Site-Data` of a logout; null for none. */
+  readonly clearSiteData: string | null
+  readonly rateLimits: RateLimitSettings
   /** How many sessions the near cache holds; 0 for no near cache. */
   readonly nearCacheSessions: number
   readonly storeDeadlineMs: number
   readonly onStoreFailure: OnStoreFailure
   readonly maxStalenessMs: number
+  readonly strict: boolean
   readonly clock: () => number
 }
 
@@ -210,22 +247,19 @@ const KNOWN = [
   'cookies',
   'allowedOrigins',
   'csrf',
+  'cors',
+  'clearSiteData',
+  'rateLimits',
   'nearCache',
   'storeDeadline',
   'onStoreFailure',
   'maxStaleness',
+  'strict',
   'clock',
   'onEvent',
 ] as const satisfies readonly (keyof CoreOptions<RegisteredClaims, unknown>)[]
 
-const FUNCTIONS = [
-  'authenticate',
-  'loadUser',
-  'authorizeAdmin',
-  'deviceBinding',
-  'clock',
-  'onEvent',
-] as const
+const FUNCTIONS = ['authenticate', 'loadUser', 'authorizeAdmin', 'clock', 'onEvent'] as const
 
 const S = 1000
 const MINUTE = 60 * S
@@ -250,6 +284,8 @@ export function parseOptions<Claims extends object, Req>(
       throw new ConfigError(name, 'must be a function')
     }
   }
+  const strict: unknown = options.strict ?? false
+  if (typeof strict !== 'boolean') throw new ConfigError('strict', 'must be true or false')
   const issuer = parseIssuer(options.issuer)
   const absoluteTimeoutMs = duration(options, 'absoluteTimeout', MINUTE, 400 * DAY)
   const idleTimeoutMs = duration(options, 'idleTimeout', 10 * S, 400 * DAY)
@@ -272,7 +308,15 @@ export function parseOptions<Claims extends object, Req>(
     limit: parseLimit(options.maxSessions),
     accessToken: oneOf('accessToken', options.accessToken ?? DEFAULTS.accessToken, DELIVERIES),
     cookies,
+    device: parseDeviceBinding(
+      options.deviceBinding,
+      cookies.session,
+      options.cookies?.names?.device,
+    ),
     origins: { ...origins, secure: cookies.session.secure },
+    corsOrigins: parseCors(options.cors, origins.allowed),
+    clearSiteData: parseClearSiteData(options.clearSiteData),
+    rateLimits: parseRateLimits(options.rateLimits ?? {}),
     nearCacheSessions: parseNearCache(options.nearCache ?? false),
     storeDeadlineMs: duration(options, 'storeDeadline', 10, 10 * S),
     onStoreFailure: oneOf(
@@ -281,6 +325,7 @@ export function parseOptions<Claims extends object, Req>(
       ON_STORE_FAILURE,
     ),
     maxStalenessMs: duration(options, 'maxStaleness', 1 * S, 5 * MINUTE),
+    strict,
     clock: options.clock ?? Date.now,
   }
 }
@@ -400,7 +445,7 @@ function parseCookies(
   if (!secure && production) {
     throw new ConfigError('cookies.secure', 'must not be false in production; remove it')
   }
-  checkGroup('cookies.names', names, ['session', 'refresh', 'access'])
+  checkGroup('cookies.names', names, ['session', 'refresh', 'access', 'device'])
   const prefix = secure ? '__Host-' : ''
   const session = oneOf('cookies.sameSite', options.sameSite ?? DEFAULTS.sameSite, [
     'lax',
@@ -411,12 +456,20 @@ function parseCookies(
     checkCookieSpec(`cookies.names.${role}`, made)
     return made
   }
+  if (names.device !== undefined) {
+    const made = { name: names.device, secure, sameSite: 'Lax', domain } as const
+    checkCookieSpec('cookies.names.device', made)
+  }
   const cookies = {
     session: spec('session', session === 'strict' ? 'Strict' : 'Lax'),
     refresh: spec('refresh', 'Strict'),
     access: spec('access', 'Strict'),
   }
-  if (new Set(Object.values(cookies).map(({ name }) => name)).size < 3) {
+  const all = [
+    ...Object.values(cookies).map(({ name }) => name),
+    names.device ?? `${prefix}latchkey-device`,
+  ]
+  if (new Set(all).size < all.length) {
     throw new ConfigError('cookies.names', 'must differ from each other')
   }
   return cookies

@@ -5,6 +5,7 @@ import { toSession } from './auth.ts'
 import type { SessionChecks } from './check-session.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
+import { isOtherDevice, presentedDevice, refuseOtherDevice } from './device.ts'
 import type { ErrorCode, RefreshOutcome } from './errors.ts'
 import { endSession, isUnconfirmed } from './end-session.ts'
 import { AuthError, StoreUnavailable } from './errors.ts'
@@ -12,7 +13,9 @@ import type { RequestFacts } from './events.ts'
 import type { Credentials } from './mint.ts'
 import { mint } from './mint.ts'
 import type { MaybePromise } from './options.ts'
+import { rateLimited } from './rate-limit.ts'
 import { readRefreshToken } from './refresh-token.ts'
+import { MAX_RECOVERED_GENERATIONS } from './rotation.ts'
 import { drawAttempt, hashAttempt, hashBinding, hashSeed } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
 import type { RotateInput, RotateResult } from './store.ts'
@@ -25,6 +28,8 @@ export interface RefreshRequest {
   readonly attempt: string | undefined
   /** What tells this device from another; undefined when nothing does. */
   readonly binding: string | undefined
+  /** Further values that came in cookies of the same name; the one that fits counts. */
+  readonly otherBindings?: readonly string[] | undefined
   readonly request: RequestFacts
 }
 
@@ -61,7 +66,8 @@ export function refreshOutcome(code: ErrorCode): RefreshOutcome {
  * outage lasts. Had the rotation come first, a retry after `reuseGrace` would look like theft.
  *
  * @throws {AuthError} terminal: `refresh_invalid`, `refresh_reused`, `session_ended`,
- *   `session_revoked`; retryable: `user_lookup_failed` (503)
+ *   `session_revoked`; retryable: `user_lookup_failed` (503),
+ *   `rate_limited` (429), `step_up_required` on another device
  * @throws {StoreUnavailable} retryable: within `reuseGrace`, or with the same `Idempotency-Key`, the
  *   retry is answered with the same successor
  * @throws {InternalError} when `loadUser` returned what is no such user, or claims that do not fit
@@ -78,27 +84,65 @@ export async function refreshSession<Claims extends object>(
   const { idleTimeoutMs } = core.settings.lifetimes
   const seedHash = hashSeed(seed)
   checks.refuseRevoked(sid)
+  const bindings = [presented.binding ?? [], presented.otherBindings ?? []].flat()
+  let bindingHash = hashBinding(sid, presented.binding)
+  let stranger: SessionRecord | null = null
   let user: User<Claims> | undefined
-  if (loadUser !== undefined) {
+  const about = { sessionId: sid, request: presented.request }
+  const heldMs = core.limits.refreshPerSession?.count(sid, about) ?? null
+  if (heldMs !== null || loadUser !== undefined || refusesOtherDevices(core)) {
     const found = await core.store.check({ sid, seedHash, idleTimeoutMs, peek: true })
     if (found.outcome !== 'alive') throw refuse(core, found, sid, presented.request)
-    user = await lookUp(core, loadUser, found.session, presented.request)
+    const { session } = found
+    bindingHash = presentedDevice(session, bindings)
+    stranger = isOtherDevice(session, bindings) ? session : null
+    // An older token goes on to the rotation: that it was used before must not go unseen.
+    if (stranger !== null && wouldRotate(session, generation)) {
+      await refuseOtherDevice(core, session, presented.request)
+    }
+    // Over its limit a session rotates no more. An older token goes on all the same: it can replay or
+    // give a thief away, but generations only grow, so it cannot rotate.
+    if (heldMs !== null && generation >= session.generation) throw rateLimited(heldMs)
+    if (heldMs === null && loadUser !== undefined) {
+      user = await lookUp(core, loadUser, session, presented.request)
+    }
   }
   const rotated = await rotate(core, presented.request, {
     sid,
     seedHash,
     generation,
     attemptHash: hashAttempt(presented.attempt ?? drawAttempt()),
-    bindingHash: hashBinding(sid, presented.binding),
+    bindingHash,
     policy: core.settings.rotation,
     idleTimeoutMs,
     onReuse: core.settings.onReuse,
   })
+  // The same attempt is answered on any device, but not where another device is refused.
+  if (stranger !== null && isAnswered(rotated)) {
+    await refuseOtherDevice(core, stranger, presented.request)
+  }
   const session = accept(core, rotated, sid, presented.request)
-  const updated = user === undefined ? session : await updateAttributes(core, user, session)
+  if (heldMs !== null) throw rateLimited(heldMs)
+  const updated =
+    user === undefined ? session : await updateAttributes(core, user, session, presented.request)
   // A logout that another node acknowledged meanwhile: no credential leaves after it.
   checks.refuseRevoked(sid)
   return mint(core, updated, seed)
+}
+
+/** Whether the app wants another device refused, which is to be known before anything rotates. */
+function refusesOtherDevices({ settings: { device } }: Core): boolean {
+  return device?.onChange === 'step-up' || device?.onChange === 'revoke'
+}
+
+/** Whether a token of this generation is the current one, or ahead of a store that lost writes. */
+function wouldRotate(session: SessionRecord, generation: number): boolean {
+  const ahead = generation - session.generation
+  return ahead >= 0 && ahead <= MAX_RECOVERED_GENERATIONS
+}
+
+function isAnswered({ outcome }: RotateResult): boolean {
+  return outcome === 'rotated' || outcome === 'recovered' || outcome === 'replayed'
 }
 
 async function rotate(
@@ -186,8 +230,15 @@ function reportRotation(
   const { session, outcome, deviceChanged } = result
   const about = { user: session.user, sessionId: session.sid, request, result: 'success' } as const
   if (outcome === 'recovered') core.events.security('authn_token_recovered', about)
-  if (deviceChanged) core.events.security('session_device_changed', about)
+  if (deviceChanged && isReported(core, session)) {
+    core.events.security('session_device_changed', about)
+  }
   core.events.operational('session_renewed', { ...about, cause: outcome })
+}
+
+/** Unless the app wants nothing of it; and a login without a binding is bound to no device. */
+function isReported({ settings: { device } }: Core, { bindingHash }: SessionRecord): boolean {
+  return device === undefined || (device.onChange !== 'off' && bindingHash !== null)
 }
 
 /** What the app says of the user now; a user who is gone ends the session. */
@@ -229,6 +280,7 @@ async function updateAttributes<Claims extends object>(
   core: Core,
   user: User<Claims>,
   read: SessionRecord,
+  request: RequestFacts,
 ): Promise<SessionRecord> {
   let session = read
   for (let tries = 0; tries < MAX_UPDATE_TRIES; tries++) {
@@ -239,6 +291,14 @@ async function updateAttributes<Claims extends object>(
     session = result.session
     if (result.outcome === 'updated') {
       core.follower.hear([{ sid: session.sid, ver: session.ver }])
+      core.events.security('session_updated', {
+        user: session.user,
+        sessionId: session.sid,
+        request,
+        result: 'success',
+        cause: 'load_user',
+        detail: { ver: session.ver },
+      })
       return session
     }
   }

@@ -134,6 +134,7 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
       user,
       sessionId: sid,
       result: 'success',
+      cause: 'app',
       detail: { ver },
     })
   }

@@ -77,7 +77,10 @@ export interface Store {
 
   /** Counters for rate limits: fixed windows that start with the first take. */
   readonly limit: {
-    /** Adds `cost` to the counter of `key` and returns its state. The counter starts anew when `windowMs` has passed since its first take. */
+    /**
+     * Adds `cost` to the counter of `key` and returns its state: 0 reads, a negative cost gives back. The counter starts
+     * anew when `windowMs` has passed since its first take; a window that has begun keeps its end.
+     */
     take(key: string, cost: number, windowMs: number): Promise<LimitState>
   }
 

@@ -3,7 +3,9 @@ import type { NextFunction, Request, RequestHandler, Response, Router } from 'ex
 import express from 'express'
 import helmet from 'helmet'
 import { AuthError, methodNotAllowed } from '../lib/errors.ts'
+import { createAuditRoute } from './audit-route.ts'
 import type { Context } from './context.ts'
+import { createCors } from './cors.ts'
 import { answerFailure } from './failure.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
 import { createLogin, createStepUp } from './login-routes.ts'
@@ -11,6 +13,7 @@ import { createRefreshRoute } from './refresh-route.ts'
 import { answering } from './route.ts'
 import { createSessionRoutes } from './session-routes.ts'
 
+const JWKS_PATH = '/.well-known/jwks.json'
 /** How long verifiers may keep the public keys, in seconds. */
 const JWKS_MAX_AGE_S = 300
 
@@ -43,6 +46,9 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
       cookieParser(),
     )
 
+    const cors = createCors(context, JWKS_PATH)
+    if (cors !== null) router.use(cors)
+
     const routes: Record<string, Record<string, RequestHandler[]>> = {
       '/refresh': { post: [createRefreshRoute(context)()] },
       '/logout': { post: [answering(context, sessions.logout)] },
@@ -52,8 +58,9 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
         get: [checked, answering(context, sessions.list)],
         delete: [checked, answering(context, sessions.endMany)],
       },
+      '/audit': { get: [checked, answering(context, createAuditRoute(context))] },
       '/sessions/:id': { delete: [checked, answering(context, sessions.endOne)] },
-      '/.well-known/jwks.json': { get: [createJwks(context)] },
+      [JWKS_PATH]: { get: [createJwks(context)] },
     }
     if (authenticate !== undefined) {
       routes['/login'] = { post: [answering(context, createLogin(context, authenticate), 'token')] }

@@ -8,6 +8,7 @@ import type { RequestFacts } from '../lib/events.ts'
 import type { CoreOptions, Delivery } from '../lib/options.ts'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { SessionRecord } from '../lib/session.ts'
+import type { CookieWatch } from './doctor-cookies.ts'
 
 /** Answers what a guard or route refused, in the place of latchkey's problem+json. */
 export type ErrorHandler = (
@@ -41,6 +42,8 @@ export interface Memo {
   checked?: { readonly text: string | null; readonly session: SessionRecord }
   /** What the last guard let pass. */
   auth?: Auth<object>
+  /** The device cookie that the login of this request sets. */
+  device?: string
 }
 
 /** What the Express layer of one kit works with. */
@@ -50,8 +53,12 @@ export interface Context<Claims extends object> {
   readonly options: LatchkeyOptions<Claims>
   /** Failures of hooks that `onEvent` has heard of. */
   readonly reported: WeakSet<InternalError>
+  /** Whether a session on another device is worth an event again, by session id. */
+  readonly isDeviceNews: (sid: string) => boolean
   /** The request's memo, made when there is none. */
   readonly memo: (req: Request) => Memo
+  /** Finds out whether cookies come back. */
+  readonly cookieWatch: CookieWatch
 }
 
 /** Makes the accessor for memos that only this kit sees. */
@@ -63,26 +70,6 @@ export function createMemo(): (req: Request) => Memo {
 /** Who is asking, for the audit trail. `req.ip` honours the app's `trust proxy`. */
 export function requestFacts(req: Request): RequestFacts {
   return { ip: req.ip, userAgent: req.headers['user-agent'] }
-}
-
-/** What tells the client's device from another, by the app's `deviceBinding`. */
-export function readBinding<Claims extends object>(
-  context: Context<Claims>,
-  req: Request,
-): string | undefined {
-  const { deviceBinding } = context.options
-  if (deviceBinding === undefined) return undefined
-  let binding: unknown
-  try {
-    binding = deviceBinding(req)
-  } catch (error) {
-    throw hookFailure(context, 'deviceBinding', error)
-  }
-  if (binding === undefined || binding === '') return undefined
-  if (typeof binding !== 'string') {
-    throw hookFailure(context, 'deviceBinding', new TypeError('must return text or undefined'))
-  }
-  return binding
 }
 
 /** How credentials reach this client. */

@@ -5,8 +5,11 @@ import type { Auth, RegisteredClaims } from '../lib/auth.ts'
 import { createSessionChecks } from '../lib/check-session.ts'
 import { createCore } from '../lib/core.ts'
 import { ConfigError } from '../lib/errors.ts'
+import type { Finding } from '../lib/findings.ts'
+import { findEnvironment, finding, refuseErrors } from '../lib/findings.ts'
 import { createKeyRing } from '../lib/key-ring.ts'
 import { DELIVERIES, oneOf, parseOptions } from '../lib/options.ts'
+import { findSecrets } from '../lib/secret-findings.ts'
 import type { Sessions } from '../lib/sessions.ts'
 import { createSessions } from '../lib/sessions.ts'
 import type { PublicJwk } from '../lib/signing-keys.ts'
@@ -16,6 +19,7 @@ import { memoryStore } from '../stores/memory.ts'
 import { createAuthRoutes } from './auth-routes.ts'
 import type { Context, LatchkeyOptions } from './context.ts'
 import { createMemo } from './context.ts'
+import { createCookieWatch } from './doctor-cookies.ts'
 import type { Guard } from './guard.ts'
 import { refuseUncalled } from './guard.ts'
 import type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
@@ -26,6 +30,7 @@ import { createRefreshRoute } from './refresh-route.ts'
 import { createRequireJwt } from './require-jwt.ts'
 import { createRequireSession } from './require-session.ts'
 import { requireAuth } from './route.ts'
+import { createSampler } from './sampler.ts'
 import type { SignedIn, SignInOptions } from './sign-in.ts'
 import { createSignIn, createSignOut } from './sign-in.ts'
 
@@ -85,11 +90,23 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   }
   /** How this node is doing. Asks nobody. */
   readonly health: () => Health
-  /** Resolves once this node has loaded the feed: from then on `requireJwt` asks no store. */
+  /**
+   * What works now and will bite: what was said at start and since, and what the store says of its
+   * server when asked now. Empty when all is well. Never rejects, and holds no secret.
+   */
+  readonly doctor: () => Promise<readonly Finding[]>
+  /**
+   * Resolves once this node has loaded the feed: from then on `requireJwt` asks no store.
+   *
+   * @throws {ConfigError} `invalid_option`, with `strict`: the store is unsafe; the message lists how
+   */
   readonly ready: () => Promise<void>
   /** Writes what is buffered and stops following the feed. A store the app made stays open. */
   readonly close: () => Promise<void>
 }
+
+/** How often a session that is used on another device is reported, milliseconds. */
+const DEVICE_NEWS_MS = 3_600_000
 
 /**
  * Makes a kit.
@@ -134,17 +151,26 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
   )
   const store = given.store ?? memoryStore({ clock: settings.clock })
   refuseNoStore(store)
+  const foundAtStart = [
+    ...findSecrets(given.secrets ?? [], given.signingKeys ?? []),
+    ...findEnvironment(settings.issuer, process.env['NODE_ENV']),
+  ]
+  if (settings.strict) refuseErrors(foundAtStart)
   const core = createCore({ settings, store, ring, signingKeys, onEvent: options.onEvent })
   for (const name of drawn) {
-    core.events.warn(`development_${name}`, `latchkey: no ${name} given; ${DRAWN[name]}`)
+    core.doctor.note(finding(`development_${name}`, `no ${name} given; ${DRAWN[name]}`))
   }
+  for (const found of foundAtStart) core.doctor.note(found)
 
+  const isDeviceNews = createSampler(DEVICE_NEWS_MS)
   const context: Context<Claims> = {
     core,
     checks: createSessionChecks(core),
     options,
     reported: new WeakSet(),
+    isDeviceNews: (sid) => isDeviceNews(sid, 1),
     memo: createMemo(),
+    cookieWatch: createCookieWatch(core),
   }
   return {
     requireSession: refuseUncalled('requireSession', createRequireSession(context)),
@@ -162,7 +188,9 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
         core.store.audit.query({ ...query, limit: Math.min(100, Math.max(1, query.limit)) }),
     },
     health: () => readHealth(core),
-    ready: async () => core.follower.ready,
+    doctor: async () => core.doctor.examine(),
+    ready: async () =>
+      settings.strict ? core.doctor.refuseUnsafe(core.follower.ready) : core.follower.ready,
     async close() {
       await core.follower.close()
       await core.events.flush()

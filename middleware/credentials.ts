@@ -94,9 +94,11 @@ export function cookieTexts<Claims extends object>(
   req: Request,
   role: CookieRole,
 ): readonly string[] {
-  const texts = readCookie(req.headers.cookie, context.core.settings.cookies[role].name)
-  if (texts.length < 2) return texts
-  const distinct = [...new Set(texts)]
+  const { name } = context.core.settings.cookies[role]
+  const texts = readCookie(req.headers.cookie, name)
+  if (texts.length === 0) return texts
+  const distinct = texts.length === 1 ? texts : [...new Set(texts)]
+  context.cookieWatch.came(name, distinct.length)
   if (distinct.length > MAX_DUPLICATES) throw ambiguous()
   return distinct
 }

@@ -1,6 +1,8 @@
 import type { Request, Response } from 'express'
 import type { CookieRole } from '../lib/cookies.ts'
 import { buildCookie, clearCookie } from '../lib/cookies.ts'
+import { DEVICE_COOKIE_MAX_AGE_S } from '../lib/device.ts'
+import { finding } from '../lib/findings.ts'
 import type { Credentials } from '../lib/mint.ts'
 import type { Delivery } from '../lib/options.ts'
 import type { SessionRecord } from '../lib/session.ts'
@@ -54,6 +56,7 @@ export function deliver<Claims extends object>(
   const accessByCookie = byCookie && settings.accessToken === 'cookie'
   if (byCookie) {
     warnOfPlainHttp(context, res.req)
+    context.cookieWatch.set(res.req, session)
     const endsInS = Math.max(1, Math.round((session.absoluteDeadline - settings.clock()) / 1000))
     const set = (role: CookieRole, value: string, maxAgeS: number) => {
       const spec = settings.cookies[role]
@@ -62,6 +65,7 @@ export function deliver<Claims extends object>(
     set('session', credentials.sessionToken, endsInS)
     set('refresh', credentials.refreshToken, endsInS)
     if (accessByCookie) set('access', credentials.accessToken, expiresInS)
+    setDevice(context, res)
   }
   noStore(res)
   return {
@@ -75,16 +79,26 @@ export function deliver<Claims extends object>(
   }
 }
 
+/** Only a login has drawn one. No logout removes it: the same browser is the same device. */
+function setDevice<Claims extends object>(context: Context<Claims>, res: Response): void {
+  const { device } = context.memo(res.req)
+  const { cookie = null } = context.core.settings.device ?? {}
+  if (device === undefined || cookie === null) return
+  res.append('Set-Cookie', buildCookie(cookie, device, DEVICE_COOKIE_MAX_AGE_S))
+}
+
 const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?$/
 
 /** A Secure cookie over what looks like plain http never comes back, and nobody is told why. */
 function warnOfPlainHttp<Claims extends object>({ core }: Context<Claims>, req: Request): void {
   const plain = core.settings.cookies.session.secure && !req.secure
   if (!plain || LOOPBACK.test(req.headers.host ?? '')) return
-  core.events.warn(
-    'plain_http',
-    'latchkey: Secure cookies were set over what looks like plain http, and browsers will drop ' +
-      "them; behind a proxy that ends TLS, set Express's 'trust proxy'",
+  core.doctor.note(
+    finding(
+      'plain_http',
+      'Secure cookies were set over what looks like plain http, and browsers will drop ' +
+        "them; behind a proxy that ends TLS, set Express's 'trust proxy'",
+    ),
   )
 }
 
@@ -99,10 +113,11 @@ export function clearCookies<Claims extends object>(
   res: Response,
 ): void {
   if (!fromOwnOrigin(context, req)) return
-  const { cookies, accessToken } = context.core.settings
+  const { cookies, accessToken, clearSiteData } = context.core.settings
   const roles: CookieRole[] = ['session', 'refresh']
   if (accessToken === 'cookie') roles.push('access')
   for (const role of roles) res.append('Set-Cookie', clearCookie(cookies[role]))
+  if (clearSiteData !== null) res.set('Clear-Site-Data', clearSiteData)
 }
 
 /** A session for an answer. `currentSid` is the session of who asks. */

@@ -8,16 +8,18 @@ import { AuthError, ConfigError } from '../lib/errors.ts'
 import { decideAccess } from '../lib/guard-policy.ts'
 import type { SessionRecord } from '../lib/session.ts'
 import type { Context } from './context.ts'
-import { hookFailure, readBinding, requestFacts } from './context.ts'
+import { hookFailure, requestFacts } from './context.ts'
 import type { Accepts, Presented } from './credentials.ts'
 import { readCookie } from '../lib/cookies.ts'
 import { verifyOrNull } from './access-cookie.ts'
 import { ambiguous, choosePresented, cookieTexts, oneSessionToken } from './credentials.ts'
 import { refuseCrossOrigin } from './csrf.ts'
+import { judgeDevice, readBindings } from './device.ts'
 import type { ParsedGuardOptions } from './guard-options.ts'
-import { hashBinding } from '../lib/session-id.ts'
+import { presentedDevice } from '../lib/device.ts'
 import { answerFailure } from './failure.ts'
 import type { Scheme } from './problem.ts'
+import { countBadToken } from './rate-limits.ts'
 
 /**
  * An Express middleware that lets a request pass with `req.auth`, or answers it. Never sets a cookie.
@@ -84,6 +86,7 @@ export function runGuard<Claims extends object>(
 
   const { levels, maxAuthAgeMs } = options.requirements
   const asksMore = levels !== null || maxAuthAgeMs !== null
+  const isWayOut = options.requirements.allowPartial === true
 
   /** A half logged in session is nobody yet, unless the guard asked for a level or a fresh login. */
   function isNobody(error: unknown): boolean {
@@ -91,11 +94,12 @@ export function runGuard<Claims extends object>(
   }
 
   async function admit(req: Request, { auth, record }: Authenticated<Claims>): Promise<void> {
+    // A stolen credential is refused before anything is said of what its owner may do.
+    if (record !== null) await judgeDevice(context, req, record, isWayOut)
     const refusal = decideAccess(auth, options.requirements, context.core.settings.clock())
     if (refusal !== null) throw refused(req, auth, refusal)
     if (options.bindDevice && record !== null) {
-      const binding = hashBinding(record.sid, readBinding(context, req))
-      if (binding !== record.bindingHash) {
+      if (presentedDevice(record, readBindings(context, req)) !== record.bindingHash) {
         throw refused(req, auth, new AuthError('device_mismatch', 'this is another device'))
       }
     }
@@ -137,7 +141,8 @@ export function runGuard<Claims extends object>(
       if (!passed) clearAuth(context, req)
       else if (!res.headersSent) res.set('Cache-Control', 'no-store')
     } catch (error) {
-      answerFailure(context, error, guard.scheme, req, res, next)
+      const failure = await countBadToken(context, req, error)
+      answerFailure(context, failure, guard.scheme, req, res, next)
       return
     }
     next()
@@ -249,6 +254,7 @@ export async function verifyPresentedAccess<Claims extends object>(
     return memo.access
   }
   const access = await oneAccessToken(context, presented.texts)
+  if (presented.transport === 'header') context.cookieWatch.bearer(req, access.claims.sid)
   if (presented.transport === 'cookie') {
     const session = oneSessionToken(context, cookieTexts(context, req, 'session'))
     if (session !== null && session.sid !== access.claims.sid) throw ambiguous()

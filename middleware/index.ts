@@ -4,6 +4,7 @@ export { createLatchkey } from './create-latchkey.ts'
 export type { Latchkey } from './create-latchkey.ts'
 export type { ErrorHandler, LatchkeyOptions } from './context.ts'
 export type { CredentialsJson, SessionJson } from './deliver.ts'
+export type { AuditEventJson } from './audit-route.ts'
 export type { Guard } from './guard.ts'
 export type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
 export type { Health } from './health.ts'
@@ -12,6 +13,7 @@ export type { SignedIn, SignInOptions } from './sign-in.ts'
 
 export type { AppClaims, AttributesPatch, User } from '../lib/attributes.ts'
 export type { Auth, Register, RegisteredClaims, Session } from '../lib/auth.ts'
+export type { DeviceBindingOptions, OnDeviceChange } from '../lib/device-options.ts'
 export type { Duration } from '../lib/duration.ts'
 export {
   AuthError,
@@ -30,7 +32,11 @@ export type {
 } from '../lib/errors.ts'
 export type { LatchkeyEvent, OperationalEventType, SecurityEventType } from '../lib/events.ts'
 export type { BlindCause } from '../lib/feed.ts'
+export type { Finding, FindingCode, Severity } from '../lib/findings.ts'
 export type { CookieRole } from '../lib/cookies.ts'
+export type { CorsOptions } from '../lib/cors-options.ts'
+export type { SiteData } from '../lib/clear-site-data.ts'
+export type { RateLimit, RateLimitName, RateLimitOptions } from '../lib/rate-limit-options.ts'
 export type {
   CookieOptions,
   CoreOptions,

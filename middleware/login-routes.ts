@@ -1,15 +1,18 @@
-import type { Request, Response } from 'express'
+import type { Request } from 'express'
 import type { User } from '../lib/attributes.ts'
 import { parseUser } from '../lib/attributes.ts'
+import type { Auth } from '../lib/auth.ts'
 import { AuthError } from '../lib/errors.ts'
 import { stepUpSession } from '../lib/open-session.ts'
 import type { JsonObject } from '../lib/session.ts'
 import { isSameUser } from '../lib/user.ts'
 import { readJsonBody } from './body.ts'
 import type { Context } from './context.ts'
-import { hookFailure, readBinding, readDelivery, requestFacts } from './context.ts'
+import { hookFailure, readDelivery, requestFacts } from './context.ts'
 import { refuseCrossOrigin } from './csrf.ts'
 import { deliver } from './deliver.ts'
+import { bindLogin } from './device.ts'
+import { countLogin, countStepUp } from './rate-limits.ts'
 import type { RouteHandler } from './route.ts'
 import { requireAuth } from './route.ts'
 import { openForRequest } from './sign-in.ts'
@@ -30,9 +33,12 @@ export function createLogin<Claims extends object>(
     // Signing a victim in under the attacker's name is worth an attack too (OWASP: login CSRF).
     if (delivery === 'cookie') refuseCrossOrigin(context, req)
     const beganAt = performance.now()
-    const user = await askApp(context, authenticate, req, res)
+    const body = await readJsonBody(req, res)
+    const attempt = await countLogin(context, req, body)
+    const user = await askApp(context, authenticate, body, req)
     if (user === null) throw refused(context, req, 'authn_login_fail')
-    const credentials = await openForRequest(context, req, user, { beganAt })
+    attempt.succeeded()
+    const credentials = await openForRequest(context, req, user, delivery, { beganAt })
     context.core.events.security('authn_login_success', {
       user: credentials.session.user,
       sessionId: credentials.session.sid,
@@ -54,17 +60,20 @@ export function createStepUp<Claims extends object>(
     // A token in the header passed the guard, but what is set here are cookies.
     if (delivery === 'cookie') refuseCrossOrigin(context, req)
     const beganAt = performance.now()
-    const user = await askApp(context, authenticate, req, res)
+    const body = await readJsonBody(req, res)
+    const attempt = await countStepUp(context, req, auth)
+    const user = await askApp(context, authenticate, body, req)
     const parsed = user === null ? null : parseUser(user)
     if (parsed === null || !isSameUser(parsed.ref, { tenant: auth.tenant, id: auth.userId })) {
-      throw refused(context, req, 'authn_step_up_fail')
+      throw refused(context, req, 'authn_step_up_fail', auth)
     }
+    attempt.succeeded()
     const credentials = await stepUpSession(
       context.core,
       {
         user: parsed,
         beganAt,
-        binding: readBinding(context, req),
+        binding: bindLogin(context, req, delivery),
         label: undefined,
         request: requestFacts(req),
       },
@@ -83,10 +92,9 @@ export function createStepUp<Claims extends object>(
 async function askApp<Claims extends object>(
   context: Context<Claims>,
   authenticate: AuthenticateHook<Claims>,
+  credentials: JsonObject,
   req: Request,
-  res: Response,
 ): Promise<User<Claims> | null> {
-  const credentials = await readJsonBody(req, res)
   try {
     return (await authenticate(credentials, req)) ?? null
   } catch (error) {
@@ -98,8 +106,13 @@ function refused<Claims extends object>(
   context: Context<Claims>,
   req: Request,
   type: 'authn_login_fail' | 'authn_step_up_fail',
+  auth?: Auth<Claims>,
 ): AuthError {
   context.core.events.security(type, {
+    ...(auth && {
+      user: { tenant: auth.tenant, id: auth.userId },
+      sessionId: auth.sessionId,
+    }),
     request: requestFacts(req),
     result: 'failure',
     cause: 'invalid_credentials',

@@ -9,6 +9,7 @@ export function oauthError(error: AnswerableError): string {
       return 'access_denied'
     case 500:
       return 'server_error'
+    case 429:
     case 503:
       return 'temporarily_unavailable'
     default:

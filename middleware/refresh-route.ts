@@ -3,16 +3,18 @@ import { AuthError, methodNotAllowed } from '../lib/errors.ts'
 import { refreshOutcome, refreshSession } from '../lib/refresh.ts'
 import { refuseUnknownMembers, readJsonBody } from './body.ts'
 import type { Context } from './context.ts'
-import { readBinding, requestFacts } from './context.ts'
+import { requestFacts } from './context.ts'
 import { ambiguous, cookieTexts } from './credentials.ts'
 import { refuseCrossOrigin } from './csrf.ts'
 import { deliver } from './deliver.ts'
+import { readBindings } from './device.ts'
 import { answerFailure, toAnswerable } from './failure.ts'
 import type { Guard } from './guard.ts'
 import { asGuard } from './guard.ts'
 import { readRefreshToken } from '../lib/refresh-token.ts'
 import type { AnswerableError } from './problem.ts'
 import { oauthError } from './oauth-error.ts'
+import { countBadToken } from './rate-limits.ts'
 
 /** When a client that may try again does so, in seconds. */
 const RETRY_AFTER_S = '1'
@@ -33,16 +35,20 @@ export function createRefreshRoute<Claims extends object>(context: Context<Claim
         if (req.method !== 'POST') throw methodNotAllowed(['POST'])
         const body = await readJsonBody(req, res)
         const { text, delivery } = readPresented(context, req, body)
+        const [binding, ...otherBindings] = readBindings(context, req)
         const credentials = await refreshSession(core, checks, options.loadUser, {
           token: text,
           attempt: readAttempt(req),
-          binding: readBinding(context, req),
+          binding,
+          otherBindings,
           request: requestFacts(req),
         })
         res.json(deliver(context, res, credentials, delivery))
-      } catch (error) {
-        if (!res.headersSent && refreshOutcome(toAnswerable(error).code) === 'retryable') {
-          res.set('Retry-After', RETRY_AFTER_S)
+      } catch (thrown) {
+        const error = await countBadToken(context, req, thrown)
+        const { code, headers } = toAnswerable(error)
+        if (!res.headersSent && refreshOutcome(code) === 'retryable') {
+          res.set('Retry-After', headers['Retry-After'] ?? RETRY_AFTER_S)
         }
         answerFailure(context, error, 'Session', req, res, next, refreshProblem)
       }

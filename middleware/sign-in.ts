@@ -7,6 +7,7 @@ import { endSession } from '../lib/end-session.ts'
 import { AuthError } from '../lib/errors.ts'
 import type { Credentials } from '../lib/mint.ts'
 import { openSession } from '../lib/open-session.ts'
+import type { Delivery } from '../lib/options.ts'
 import { readRefreshToken } from '../lib/refresh-token.ts'
 import { hashSeed } from '../lib/session-id.ts'
 import { readSessionToken } from '../lib/session-token.ts'
@@ -14,10 +15,11 @@ import type { SessionToken } from '../lib/session-token.ts'
 import type { RevokeInput } from '../lib/store.ts'
 import { verifyOrNull } from './access-cookie.ts'
 import type { Context } from './context.ts'
-import { readBinding, readDelivery, requestFacts } from './context.ts'
+import { readDelivery, requestFacts } from './context.ts'
 import { cookieTexts, oneSessionToken, readAuthorization } from './credentials.ts'
 import { fromOwnOrigin, refuseCrossOrigin } from './csrf.ts'
 import { clearCookies, deliver, noStore } from './deliver.ts'
+import { bindLogin } from './device.ts'
 
 /** How the app signs somebody in whom it has authenticated itself. */
 export interface SignInOptions {
@@ -48,6 +50,7 @@ export async function openForRequest<Claims extends object>(
   context: Context<Claims>,
   req: Request,
   user: User<Claims>,
+  delivery: Delivery,
   options: SignInOptions = {},
 ): Promise<Credentials> {
   return openSession(
@@ -55,7 +58,7 @@ export async function openForRequest<Claims extends object>(
     {
       user: parseUser(user),
       beganAt: options.beganAt ?? performance.now(),
-      binding: readBinding(context, req),
+      binding: bindLogin(context, req, delivery),
       label: options.label,
       request: requestFacts(req),
     },
@@ -98,7 +101,14 @@ export function createSignIn<Claims extends object>(
   return async function signIn(req, res, user, options) {
     // Before anything changes: the hook may throw.
     const delivery = readDelivery(context, req)
-    const credentials = await openForRequest(context, req, user, options)
+    const credentials = await openForRequest(context, req, user, delivery, options)
+    context.core.events.security('authn_login_success', {
+      user: credentials.session.user,
+      sessionId: credentials.session.sid,
+      request: requestFacts(req),
+      result: 'success',
+      cause: 'sign_in',
+    })
     const body = deliver(context, res, credentials, delivery)
     return {
       session: toSession<Claims>(credentials.session),

@@ -6,6 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
+import { newSchema } from './stores/postgres/open.ts'
+import { query } from './support/postgres-commands.ts'
+import { sharedPostgresUrl } from './support/postgres-server.ts'
 import { findProgram } from './support/program.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -13,9 +16,9 @@ const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
 const APP = block('ts')
 const TRANSCRIPT = readTranscript(block('console'))
 
-/** The first fenced block of a language. */
-function block(language: string): string {
-  const start = README.indexOf(`\`\`\`${language}\n`) + language.length + 4
+/** The first fenced block of a language, on the whole page or after a heading. */
+function block(language: string, after = ''): string {
+  const start = README.indexOf(`\`\`\`${language}\n`, README.indexOf(after)) + language.length + 4
   return README.slice(start, README.indexOf('\n```', start))
 }
 
@@ -93,4 +96,75 @@ describe("the README's first screen", () => {
       '    npm ci && npm test',
     ])
   })
+})
+
+describe("the README's Postgres", () => {
+  const work = mkdtempSync(join(tmpdir(), 'latchkey-readme-'))
+  const name = newSchema()
+  const shared = { url: '' }
+  let env: NodeJS.ProcessEnv
+
+  beforeAll(async () => {
+    shared.url = sharedPostgresUrl()
+    await query(shared, `create database "${name}"`)
+    await query(shared, `create role "${name}"`)
+    const url = Object.assign(new URL(shared.url), { pathname: name })
+    env = { PATH: process.env['PATH'], DATABASE_URL: url.href }
+  })
+
+  afterAll(async () => {
+    await query(shared, `drop database "${name}" with (force)`)
+    await query(shared, `drop role "${name}"`)
+    rmSync(work, { recursive: true })
+  })
+
+  it('shows commands that do what they say', async () => {
+    const commands = block('sh', '\n## Postgres\n')
+      .replaceAll('npx latchkey', `'${process.execPath}' '${ROOT}/dist/middleware/cli/latchkey.js'`)
+      .replace('--grant-to app', `--grant-to ${name}`)
+    const { stdout, stderr, status } = spawnSync('sh', ['-ec', commands], {
+      cwd: work,
+      env,
+      encoding: 'utf8',
+    })
+    expect({ stderr, status }).toEqual({ stderr: '', status: 0 })
+    expect(stdout.split('\n')).toHaveLength(3)
+    expect(readFileSync(join(work, 'tables.sql'), 'utf8')).toContain('create table')
+    const url = env['DATABASE_URL'] ?? ''
+    const may = `select has_table_privilege('${name}', 'latchkey_session', 'update') as may`
+    expect(await query({ url }, may)).toEqual([{ may: true }])
+  })
+
+  it('shows code that ends sessions with a password change, or neither', () => {
+    const code = `
+      import { createLatchkey, generateSigningKey } from 'latchkey'
+      const issuer = 'http://localhost:3000'
+      const [secrets, signingKeys] = [['0123456789'.repeat(4)], [generateSigningKey()]]
+      ${block('ts', '\n## Postgres\n')}
+      ${block('ts', 'Sessions can end in one transaction')}
+      await pool.query('create table account (id text, hash text check (hash <> $$bad$$))')
+      await pool.query("insert into account values ('alice', 'old')")
+      const { session } = await latchkey.sessions.open({ id: 'alice' })
+      const seen = []
+      const look = async () => {
+        const { rows } = await pool.query('select hash from account')
+        seen.push([rows[0].hash, (await store.list({ user: { tenant: '', id: 'alice' }, limit: 9 })).items.length])
+      }
+      await look()
+      await changePassword('alice', 'bad').catch(() => seen.push('failed'))
+      await look()
+      await changePassword('alice', 'new')
+      await look()
+      console.log(JSON.stringify(seen))
+      await latchkey.close()
+      await store.close()
+      await pool.end()`
+    const { stdout, status } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '--eval', code],
+      { cwd: ROOT, env, encoding: 'utf8', timeout: 20_000 },
+    )
+    expect(status).toBe(0)
+    expect(JSON.parse(stdout)).toEqual([['old', 1], 'failed', ['old', 1], ['new', 0]])
+  }, 30_000)
 })

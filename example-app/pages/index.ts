@@ -2,7 +2,9 @@ import cookieParser from 'cookie-parser'
 import { Router } from 'express'
 import type { Request, Response } from 'express'
 import type { Latchkey } from 'latchkey'
+import { sendProblem } from '../errors.ts'
 import { accountPage } from './account.ts'
+import { auditPage } from './audit.ts'
 import type { Html } from './html.ts'
 import { layout } from './layout.ts'
 import type { Viewer } from './layout.ts'
@@ -17,12 +19,15 @@ interface MemberPage {
   readonly title: string
   readonly script: string
   readonly main: (viewer: Viewer) => Html
+  /** Only they see it. What it shows is guarded by itself. */
+  readonly role?: string
 }
 
 const PAGES: readonly MemberPage[] = [
   { path: '/', title: 'Your account', script: 'account', main: accountPage },
   { path: '/live', title: 'Live view', script: 'live', main: () => livePage() },
   { path: '/transfer', title: 'Transfer', script: 'transfer', main: (v) => transferPage(v.userId) },
+  { path: '/audit', title: 'Audit trail', script: 'audit', main: auditPage, role: 'admin' },
 ]
 
 /** The pages. Who is not logged in finds the login form at the same address. */
@@ -35,6 +40,7 @@ export function pageRoutes(latchkey: Latchkey): Router {
       // A script that was told its session is over asks for the form, whatever the cookie says.
       const viewer = 'ended' in req.query ? null : viewerOf(req)
       if (viewer === null) sendLogin(req, res, page.path)
+      else if (page.role !== undefined && !viewer.roles.includes(page.role)) sendProblem(res, 403)
       else send(res, { ...page, main: page.main(viewer), theme: themeOf(req), viewer })
     })
   }

@@ -29,6 +29,8 @@ const LINKS = [
   ['/transfer', 'Transfer'],
 ] as const
 
+const ADMIN_LINKS = [['/audit', 'Audit trail']] as const
+
 /** The whole document. */
 export function layout({ title, path, main, script, theme, viewer }: Page): string {
   const document = html`<!doctype html>
@@ -45,7 +47,7 @@ export function layout({ title, path, main, script, theme, viewer }: Page): stri
     <a class="skip" id="skip" href="#main">Skip to the content</a>
     <header class="bar">
       <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="28" height="28">latchkey</a>
-      ${viewer && navigation(path)}
+      ${viewer && navigation(path, viewer)}
     </header>
     <main id="main" tabindex="-1">
       <h1>${title}</h1>
@@ -63,8 +65,9 @@ export function layout({ title, path, main, script, theme, viewer }: Page): stri
   return document.text
 }
 
-function navigation(path: string): Html {
-  const items = LINKS.map(
+function navigation(path: string, { roles }: Viewer): Html {
+  const links = [...LINKS, ...(roles.includes('admin') ? ADMIN_LINKS : [])]
+  const items = links.map(
     ([href, text]) =>
       html`<li>
         <a href="${href}" ${href === path ? html` aria-current="page"` : null}>${text}</a>

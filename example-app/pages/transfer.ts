@@ -1,5 +1,8 @@
 import { html } from './html.ts'
 import type { Html } from './html.ts'
+import { stepUpDialog } from './step-up.ts'
+
+const WHY = 'This needs a fresh login. You stay on this page, and your transfer is kept.'
 
 /** A form that wants a fresh login, and the dialog that asks for one. */
 export function transferPage(userId: string): Html {
@@ -22,27 +25,5 @@ export function transferPage(userId: string): Html {
       />
       <button id="transfer-button" class="primary">Transfer</button>
     </form>
-    <dialog id="step-up" aria-labelledby="step-up-title" aria-describedby="step-up-why">
-      <form id="step-up-form" method="post">
-        <h2 id="step-up-title">Confirm that it is you</h2>
-        <p id="step-up-why">
-          This needs a fresh login. You stay on this page, and your transfer is kept.
-        </p>
-        <p id="step-up-error" class="notice problem" role="alert"></p>
-        <input name="username" autocomplete="username" value="${userId}" readonly hidden />
-        <label for="step-up-password">Password of ${userId}</label>
-        <input
-          id="step-up-password"
-          name="password"
-          type="password"
-          autocomplete="current-password"
-          required
-          aria-describedby="step-up-error"
-        />
-        <div class="actions">
-          <button class="primary">Confirm</button>
-          <button id="step-up-cancel" type="button">Cancel</button>
-        </div>
-      </form>
-    </dialog>`
+    ${stepUpDialog(userId, WHY)}`
 }

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster'
 import { setImmediate } from 'node:timers/promises'
 import type { KeysDocument, LimitState, Store } from '../../lib/store.ts'
 import { MemoryAudit } from './audit.ts'
@@ -5,6 +6,7 @@ import { ExpiringMap } from './expiring-map.ts'
 import { MemoryFeed } from './feed.ts'
 import type { MemoryStoreOptions } from './options.ts'
 import { parseMemoryStoreOptions } from './options.ts'
+import { findProcesses } from './processes.ts'
 import { SessionTable } from './session-table.ts'
 import { MemorySessions } from './sessions.ts'
 
@@ -109,7 +111,8 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): {
     },
     feed: { retentionMs: feedRetentionMs, read: (input) => step(() => feed.read(input)) },
     prune: () => step(prune),
-    inspect: () => step(() => []),
+    inspect: () =>
+      step(() => findProcesses({ isClusterWorker: cluster.isWorker, env: process.env })),
     close: async () => close(),
   }
   return { store, table }

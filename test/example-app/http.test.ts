@@ -223,8 +223,9 @@ describe('the process of the example', () => {
   })
 
   it.each([
-    [{ STORE: 'mysql' }, 'STORE must be memory or redis'],
+    [{ STORE: 'mysql' }, 'STORE must be memory, redis or postgres'],
     [{ STORE: 'redis', REDIS_URL: 'localhost' }, 'REDIS_URL must begin with redis://'],
+    [{ STORE: 'postgres', DATABASE_URL: 'sesame' }, 'DATABASE_URL must begin with postgres://'],
     [{ PORT: '80 80' }, 'PORT must be'],
     [{ TRANSFER_MAX_AUTH_AGE: '5' }, 'TRANSFER_MAX_AUTH_AGE must be'],
     [{ LATCHKEY_SIGNING_KEY: '{"d":"sesame"' }, 'LATCHKEY_SIGNING_KEY must be'],

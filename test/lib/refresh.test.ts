@@ -142,6 +142,7 @@ describe('refreshOutcome', () => {
     invalid_credentials: 'retryable',
     stale_login: 'retryable',
     session_limit: 'retryable',
+    rate_limited: 'retryable',
     user_invalid: 'retryable',
     user_lookup_failed: 'retryable',
     version_conflict: 'retryable',

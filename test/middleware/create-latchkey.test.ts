@@ -106,6 +106,7 @@ describe('createLatchkey', () => {
     ['allowedOrigins[0]', { allowedOrigins: ['null'] }, 'exact origin'],
     ['csrf.off', { csrf: { off: true } }, ''],
     ['csrf.requireOrigin', { csrf: { requireOrigin: 1 } }, 'true or false'],
+    ['strict', { strict: 'yes' }, 'true or false'],
     ['isuer', { isuer: 'x' }, 'issuer'],
     ['secret', { secret: 'x' }, 'secrets'],
     ['__proto__', JSON.parse('{"__proto__":{"issuer":"https://evil.example"}}') as object, ''],

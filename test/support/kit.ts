@@ -16,7 +16,7 @@ import { createLatchkey, generateSigningKey, memoryStore } from '../../middlewar
 
 export const ISSUER = 'https://app.example'
 export const NOW = Date.UTC(2026, 5, 1)
-export const SECRET = 'a-test-secret-of-more-than-thirty-two-bytes'
+export const SECRET = 'eN0yvJ3w8qZrT5uXk2LmHs7BdPfGaCi9RtYo4WbQx1E'
 export const PASSWORD = 'correct-horse-battery-staple'
 export const SIGNING_KEY = generateSigningKey()
 export const SECOND = 1000
@@ -47,7 +47,7 @@ export interface StoreSpy {
   feed: FeedMode
   /** How long a `late` answer takes. */
   lateMs: number
-  /** The calls since the last `reset`, without feed and audit. */
+  /** The calls since the last `reset`, without feed, audit and rate limits. */
   readonly calls: Operation[]
   /** The JSON of everything the store was handed, feed reads excepted. */
   readonly inputs: string[]
@@ -87,7 +87,7 @@ export function spyOn(raw: Store): StoreSpy {
     // Not async: a driver may throw synchronously too.
     return (...input) => {
       if (name === 'feed.read') return readFeed(call, input)
-      if (!name.startsWith('audit.')) spy.calls.push(name)
+      if (!/^(?:audit|limit)\./.test(name)) spy.calls.push(name)
       spy.inputs.push(JSON.stringify([name, ...input]))
       const fault = spy.faults.get(name)
       if (fault === 'throws') throw new Error(`driver: ${name} threw`)

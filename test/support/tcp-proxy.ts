@@ -114,8 +114,11 @@ function open(client: Socket, port: number, faults: Faults): Link {
 }
 
 function cut({ client, server }: Link): void {
-  client.resetAndDestroy()
-  server.resetAndDestroy()
+  for (const socket of [client, server]) {
+    // Node never closes a socket that is reset amid its end, and the process would wait for it.
+    if (socket.writableEnded) socket.destroy()
+    else socket.resetAndDestroy()
+  }
 }
 
 /** One way of a connection: what happens at `from` happens at `to`, in that order, unless a fault says otherwise. */

@@ -25,6 +25,18 @@ export function describeLimit(openStore: OpenStore): void {
       expect(await test.store.limit.take(key, 1, MINUTE)).toEqual({ used: 1, resetsInMs: MINUTE })
     })
 
+    it('gives back what a negative cost says, and keeps the end of the window', async () => {
+      const key = random()
+      await test.store.limit.take(key, 3, MINUTE)
+      test.clock.advance(1000)
+      expect(await test.store.limit.take(key, -1, MINUTE)).toEqual({ used: 2, resetsInMs: 59_000 })
+      expect(await test.store.limit.take(key, -2, 2 * MINUTE)).toEqual({
+        used: 0,
+        resetsInMs: 59_000,
+      })
+      expect(await test.store.limit.take(key, 1, 1000)).toEqual({ used: 1, resetsInMs: 59_000 })
+    })
+
     it('counts each key by itself, byte-exact', async () => {
       const unique = random()
       for (const odd of ['', '*', '{x}', ':', "';--", '😀', '\u00e9', 'e\u0301', '__proto__']) {
