@@ -1,5 +1,5 @@
-// How soon a session revoked on one node is refused on another: npx tsx bench/revocation-delay.ts
-// (about three minutes)
+// How soon a session revoked on one node is refused on another:
+// npx tsx bench/revocation-delay.ts [redis | postgres] (about two minutes each)
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { generateSigningKey } from '../middleware/index.ts'
@@ -8,6 +8,7 @@ import { startRedis } from '../test/support/redis-server.ts'
 import type { NodeSettings, Question } from './revocation-delay-node.ts'
 import { startChild } from './support/children.ts'
 import type { Child } from './support/children.ts'
+import { startBench } from './support/postgres.ts'
 import { printNote, printTable, quantile } from './support/report.ts'
 
 const REVOCATIONS = 1000
@@ -27,24 +28,46 @@ interface Session {
 const rows: string[][] = []
 const commands: string[] = []
 
-const server = await startRedis({ config: CONFIG })
-try {
-  const nodes = [{ host: '127.0.0.1', port: server.port }]
-  await onTwoNodes({ nodes, cluster: false }, async (a, b) => {
-    await measure('one Redis, idle', a, b, REVOCATIONS)
-    await measure('one Redis, 100 others a second', a, b, REVOCATIONS / 2, OTHERS_EVERY_MS)
-  })
-} finally {
-  await server.cleanUp()
+const [only] = process.argv.slice(2)
+if (only !== 'postgres') await measureRedis()
+if (only !== 'redis') await measurePostgres()
+
+async function measureRedis(): Promise<void> {
+  const server = await startRedis({ config: CONFIG })
+  try {
+    const nodes = [{ host: '127.0.0.1', port: server.port }]
+    await onTwoNodes({ nodes, cluster: false }, async (a, b) => {
+      await measure('one Redis, idle', a, b, REVOCATIONS)
+      await measure('one Redis, 100 others a second', a, b, REVOCATIONS / 2, OTHERS_EVERY_MS)
+    })
+  } finally {
+    await server.cleanUp()
+  }
+
+  const cluster = await startRedisCluster({ config: CONFIG })
+  try {
+    await onTwoNodes({ nodes: cluster.startupNodes, cluster: true }, async (a, b) =>
+      measure('Cluster of 3 + 3, idle', a, b, REVOCATIONS),
+    )
+  } finally {
+    await cluster.cleanUp()
+  }
 }
 
-const cluster = await startRedisCluster({ config: CONFIG })
-try {
-  await onTwoNodes({ nodes: cluster.startupNodes, cluster: true }, async (a, b) =>
-    measure('Cluster of 3 + 3, idle', a, b, REVOCATIONS),
-  )
-} finally {
-  await cluster.cleanUp()
+async function measurePostgres(): Promise<void> {
+  const bench = await startBench(2)
+  try {
+    const postgres = bench.server.url
+    await onTwoNodes({ postgres, listen: true }, async (a, b) => {
+      await measure('Postgres, idle', a, b, REVOCATIONS)
+      await measure('Postgres, 100 others a second', a, b, REVOCATIONS / 2, OTHERS_EVERY_MS)
+    })
+    await onTwoNodes({ postgres, listen: false }, async (a, b) =>
+      measure('Postgres without LISTEN, idle', a, b, REVOCATIONS / 4),
+    )
+  } finally {
+    await bench.close()
+  }
 }
 
 printTable('A revocation on A until requireJwt on B has answered 401, in ms', [
@@ -69,10 +92,10 @@ interface Node {
 }
 
 async function onTwoNodes(
-  redis: Omit<NodeSettings, 'signingKey'>,
+  servers: NodeSettings['server'],
   act: (a: Node, b: Node) => Promise<void>,
 ): Promise<void> {
-  const settings: NodeSettings = { ...redis, signingKey: generateSigningKey() }
+  const settings: NodeSettings = { server: servers, signingKey: generateSigningKey() }
   const open = async (): Promise<Node> => {
     const child = await startChild('revocation-delay-node.ts', JSON.stringify(settings))
     return { child, port: await ask<number>(child, { ask: 'port' }) }
@@ -110,7 +133,7 @@ async function measure(name: string, a: Node, b: Node, count: number, othersMs =
     [0.5, 0.99, 1].map((share) => quantile(values, share).toFixed(2))
   rows.push([name, String(count), ...show(fromSending), ...show(fromAnswer), String(passed)])
   const list = Object.entries(sent).map(([command, times]) => `${command} ${times}`)
-  commands.push(`- ${name}, all that B sent to Redis: ${list.join(', ')}`)
+  commands.push(`- ${name}, all that B sent to the store: ${list.join(', ')}`)
 }
 
 /** Revokes on A while asking B, one request after the other, until it refuses. */

@@ -71,6 +71,10 @@ export class PostgresFeed {
     const { wakes } = this.#listener
     const row = await this.#query(from, signal)
     const answer = decode(row)
+    if (answer.isReplica) {
+      this.#listener.leave()
+      throw new Error('the feed is on a standby')
+    }
     const isKnown = given !== undefined && (from === null || from.feedId === answer.feedId)
     if (from !== null && isKnown && this.#isRolledBack(from, answer)) {
       // Its transactions may be others now: everything is read again.
@@ -147,6 +151,8 @@ export class PostgresFeed {
 }
 
 interface Answer {
+  /** The server follows another: it answers with what it has, as late as it gets it. */
+  readonly isReplica: boolean
   readonly snapshot: string
   readonly now: number
   readonly startedAt: string
@@ -157,12 +163,11 @@ interface Answer {
 
 function decode(row: Row): Answer {
   const [snapshot, now, isReplica, startedAt, feedId, hasNewest, entries] = row
-  // A server that follows another answers with what it has, as late as it gets it.
-  if (isReplica !== 'f') throw new Error('the feed is on a standby')
   const list: [seq: number, at: number, sid: string, ver: number | null][] = JSON.parse(
     entries ?? '[]',
   )
   return {
+    isReplica: isReplica !== 'f',
     snapshot: text(snapshot),
     now: Number(now),
     startedAt: text(startedAt),

@@ -16,6 +16,8 @@ export interface Listener {
   run(statement: Statement, values: unknown[], signal: AbortSignal): Promise<readonly Row[]>
   /** Resolves when it is woken after the given count, at the signal, at close, or when time is up. */
   wait(ms: number, wakes: number, signal: AbortSignal): Promise<void>
+  /** Gives its connection up: the next may lead to another server. */
+  leave(): void
   close(): void
 }
 
@@ -45,6 +47,7 @@ export function createListener(options: {
       wakes: 0,
       wait: bell.wait,
       run: async (asked, values) => runner.run(asked, values),
+      leave: () => undefined,
       close: bell.close,
     }
   }
@@ -75,6 +78,12 @@ export function createListener(options: {
     return opened
   }
 
+  function leave(): void {
+    const connection = current
+    current = undefined
+    void connection?.then(({ own }) => end(own)).catch(() => undefined)
+  }
+
   return {
     listens: listen,
     get wakes() {
@@ -100,12 +109,11 @@ export function createListener(options: {
         signal.removeEventListener('abort', giveUp)
       }
     },
+    leave,
     close() {
       isClosed = true
       bell.close()
-      const connection = current
-      current = undefined
-      void connection?.then(({ own }) => end(own)).catch(() => undefined)
+      leave()
     },
   }
 }

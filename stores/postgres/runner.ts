@@ -34,6 +34,10 @@ const UNPREPARED = new Set([
   '42P05', // duplicate_prepared_statement: a pooler gave us somebody else's connection
   '0A000', // feature_not_supported: "cached plan must not change result type", after a migration
 ])
+/** read_only_sql_transaction: a standby, or what was the primary. The address may lead elsewhere by now. */
+const READ_ONLY = '25006'
+/** No faster than this are its connections given up: a server that stays so is not stormed. */
+const READ_ONLY_PAUSE_MS = 50
 const MAX_RETRIES = 2
 const RETRY_PAUSE_MS = 5
 /** More than this many waiting for a connection means that there is none to be had. */
@@ -76,6 +80,14 @@ export function createRunner(options: {
   surviveErrors(client)
   // A little earlier than the connection is given up: the server then says what it was.
   const lockTimeout = String(Math.max(1, Math.floor(operationTimeoutMs * 0.9)))
+  let leftAt = -Infinity
+  const isOfNoUse = (error: unknown) => {
+    if (codeOf(error) !== READ_ONLY) return isFatal(error)
+    const now = performance.now()
+    if (now - leftAt < READ_ONLY_PAUSE_MS) return false
+    leftAt = now
+    return true
+  }
   return {
     lockTimeout,
     async run(asked, values, timeoutMs = operationTimeoutMs) {
@@ -83,7 +95,7 @@ export function createRunner(options: {
       const query = queryOf(asked, values)
       for (let retries = 0; ; retries += 1) {
         try {
-          return await once(client, query, giveUpAt)
+          return await once(client, query, giveUpAt, isOfNoUse)
         } catch (error) {
           const code = codeOf(error)
           const again = RETRYABLE.has(code) || UNPREPARED.has(code)
@@ -103,6 +115,7 @@ async function once(
   pool: PostgresPool,
   query: PostgresQuery,
   giveUpAt: number,
+  isOfNoUse: (error: unknown) => boolean,
 ): Promise<readonly Row[]> {
   if (pool.waitingCount >= MAX_WAITING) {
     throw new Error(`no connection: ${pool.waitingCount} wait for one`)
@@ -126,7 +139,7 @@ async function once(
     )
     const fail = (error: unknown) => {
       if (over) return
-      giveBack(isFatal(error))
+      giveBack(isOfNoUse(error))
       // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- what pg threw, as it is
       reject(error)
     }

@@ -136,6 +136,21 @@ describe('a thief is no better off for the limit', () => {
     },
   )
 
+  it('the replay is found also while loadUser fails: over the limit nobody is looked up', async () => {
+    let isDown = false
+    const kit = await openLimited({
+      loadUser: ({ id }) => {
+        if (isDown) throw new Error('the user database is down')
+        return { id }
+      },
+    })
+    const login = await exhaust(kit)
+    isDown = true
+    const res = await refresh(kit, cookieOf(login, 0))
+    expect(res.body).toMatchObject({ status: 401, code: 'refresh_reused' })
+    expect(await kit.stored(login.sid)).toBeNull()
+  })
+
   it('a replay that would be forgiven stays forgiven, and waits like everybody', async () => {
     const kit = await openLimited({ reuseGrace: '10s' })
     const login = await exhaust(kit)

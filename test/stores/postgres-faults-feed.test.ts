@@ -118,6 +118,7 @@ describe('the connection of the feed', () => {
       await sleep(40)
     }
     await node.sighted()
+    expect(node.latchkey.health().ok).toBe(true)
     await other.latchkey.sessions.revoke(tokens.sid)
     await hears(node, tokens)
     await until('nothing is left', async () => {
@@ -158,13 +159,13 @@ describe('the connection of the feed', () => {
     expect(performance.now() - startedAt).toBeLessThan(2000 + SLACK_MS)
     // Its pool is well: it knows no less than the store.
     expect(await node.get('/jwt', early)).toMatchObject({ status: 401, code: 'session_ended' })
-    expect(await node.get('/jwt', late)).toMatchObject({ status: 200 })
+    expect(await node.get('/jwt', late)).toMatchObject({ status: 200, checked: true })
     await other.latchkey.sessions.revoke(late.sid)
 
     await proxy.restore()
     await node.sighted()
     await hears(node, late)
-    expect(await node.get('/jwt', lasting)).toMatchObject({ status: 200 })
+    expect(await node.get('/jwt', lasting)).toMatchObject({ status: 200, checked: false })
   }, 15_000)
 })
 

@@ -224,18 +224,22 @@ describe('a server without room', () => {
   })
 })
 
-describe('a statement timeout of the app or its role', () => {
+describe('a statement timeout of the app', () => {
+  async function hurry(): Promise<void> {
+    await query(server, `drop function if exists "${names.schema}".slow() cascade`)
+  }
+
+  afterEach(hurry)
+
   it('is 503 and undoes what was begun; the connection is good for the next', async () => {
-    await query(server, `alter role ${ROLE} set statement_timeout = '300ms'`)
-    const node = await openHere({ pool: { max: 2 } })
-    await query(server, `alter role ${ROLE} reset statement_timeout`)
+    const node = await openHere({ pool: { statement_timeout: 400 } })
     const tokens = await node.login()
     await node.quiet()
     // A server that is slow: every statement that changes something takes a while.
     await query(
       server,
       `create function "${names.schema}".slow() returns trigger language plpgsql as $$
-       begin perform pg_sleep(1); return null; end $$`,
+       begin perform pg_sleep(2); return null; end $$`,
     )
     await query(
       server,
@@ -247,7 +251,7 @@ describe('a statement timeout of the app or its role', () => {
     const session = newSession(newUser())
     await expect(node.store.create(login(session))).rejects.toMatchObject({ code: '57014' })
     await expectNothingIssued(node, tokens)
-    await query(server, `drop function "${names.schema}".slow() cascade`)
+    await hurry()
     expect(removed).toEqual([])
     expect(await check(node.store, session.sid)).toBe('gone')
     await expectWell(node, tokens)
@@ -291,12 +295,8 @@ describe('a node whose clock is a minute ahead', () => {
     await Promise.all([one.quiet(), two.quiet()])
 
     // The blind one asks for what the other takes on its signature.
-    const asked = { one: 0, two: 0 }
-    one.pool.on('acquire', () => (asked.one += 1))
-    two.pool.on('acquire', () => (asked.two += 1))
-    expect(await one.get('/jwt', tokens)).toMatchObject({ status: 200 })
-    expect(await two.get('/jwt', tokens)).toMatchObject({ status: 200 })
-    expect(asked).toEqual({ one: 0, two: 1 })
+    expect(await one.get('/jwt', tokens)).toMatchObject({ status: 200, checked: false })
+    expect(await two.get('/jwt', tokens)).toMatchObject({ status: 200, checked: true })
 
     // What it issues is from the future to the other, whose client refreshes and goes on.
     const ahead = await two.refreshed(tokens.refresh)

@@ -42,7 +42,12 @@ beforeAll(async () => {
   server = await startPostgres()
   const schema = await migrated(server.url)
   const options = { ...OPTIONS, signingKeys: [SIGNING_KEY] }
-  const setup: NodeSetup = { url: server.url, schema, options, store: { operationTimeout: '400ms' } }
+  const setup: NodeSetup = {
+    url: server.url,
+    schema,
+    options,
+    store: { operationTimeout: '400ms' },
+  }
   // They live through all that follows.
   ;[node, app] = await Promise.all([openNode(setup), startApp(setup)])
 }, 30_000)

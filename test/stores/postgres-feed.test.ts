@@ -369,6 +369,13 @@ describe('a wait', () => {
       )
       return Number(rows[0]?.count)
     }
+    const waitingForLock = async (): Promise<number> => {
+      const { rows } = await database.pool.query<{ count: string }>(
+        `select count(*) from pg_stat_activity where application_name = $1 and wait_event_type = 'Lock'`,
+        [name],
+      )
+      return Number(rows[0]?.count)
+    }
     const blocker = await database.pool.connect()
     try {
       await withStore(
@@ -392,8 +399,10 @@ describe('a wait', () => {
           for (let time = 0; time < 20; time++) {
             const controller = new AbortController()
             const waiting = read(store, { cursor, signal: controller.signal })
-            setTimeout(() => controller.abort(), Math.random() * 20)
-            await expect(waiting).rejects.toThrow()
+            const given = expect(waiting).rejects.toThrow()
+            await until('it is asked', async () => (await waitingForLock()) > time)
+            controller.abort()
+            await given
           }
           await blocker.query('rollback')
           await until('they are gone', async () => (await connections()) <= 1)
@@ -404,7 +413,7 @@ describe('a wait', () => {
       )
       await until('none is left', async () => (await connections()) === 0)
     } finally {
-      blocker.release()
+      blocker.release(true)
       await pool.end()
     }
   }, 30_000)

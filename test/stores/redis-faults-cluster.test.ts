@@ -130,7 +130,7 @@ describe('a slot that moves under load', () => {
     const neighbours = await shards.usersOf(from, 6)
     const movers = Array.from({ length: 8 }, () => 'mover')
     // Moving and staying keys are asked for in the same round trips.
-    const storm = await startStorm([one, two], [...movers, ...neighbours], PAUSE_MS)
+    const storm = await startStorm([one, two], [...movers, ...neighbours])
     await sleep(200)
     const migration = await cluster.openMigration(slot, await otherPrimary(cluster, from))
     for (let moved = 1; moved > 0;) {

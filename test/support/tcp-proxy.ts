@@ -114,11 +114,14 @@ function open(client: Socket, port: number, faults: Faults): Link {
 }
 
 function cut({ client, server }: Link): void {
-  for (const socket of [client, server]) {
-    // Node never closes a socket that is reset amid its end, and the process would wait for it.
-    if (socket.writableEnded) socket.destroy()
-    else socket.resetAndDestroy()
-  }
+  reset(client)
+  reset(server)
+}
+
+/** Node never closes a socket that is reset amid its end, and the process would wait for it. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 /** One way of a connection: what happens at `from` happens at `to`, in that order, unless a fault says otherwise. */
@@ -139,7 +142,7 @@ function forward(link: Link, direction: Direction, faults: Faults): void {
   }
   from.on('data', (chunk: Buffer) => inTurn(() => pass(chunk)))
   from.on('end', () => inTurn(() => to.end()))
-  from.on('error', () => inTurn(() => to.resetAndDestroy()))
+  from.on('error', () => inTurn(() => reset(to)))
   from.on('close', () => inTurn(() => to.destroySoon()))
 
   function pass(chunk: Buffer) {

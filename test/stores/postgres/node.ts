@@ -10,7 +10,7 @@ import type { TestClaims, TestOptions } from '../../support/kit.ts'
 import { echo, ISSUER, listen, PASSWORD, SECRET, SIGNING_KEY } from '../../support/kit.ts'
 import { query } from '../../support/postgres-commands.ts'
 import { until } from '../../support/redis-commands.ts'
-import type { Answer, Tokens } from '../redis/node.ts'
+import type { Answer as PlainAnswer, Tokens } from '../redis/node.ts'
 
 /** A server that a test may break, or the address that leads to one. */
 export interface Address {
@@ -30,6 +30,12 @@ export interface NodeSetup {
   readonly options?: TestOptions
   /** Whether to wait until it sees. @defaultValue true */
   readonly sighted?: boolean
+}
+
+/** What came back, and when. */
+export interface Answer extends PlainAnswer {
+  /** Whether the guard that let it through had asked the store. */
+  readonly checked: boolean | undefined
 }
 
 /** What a client does over HTTP. */
@@ -129,6 +135,8 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
     authenticate: ({ username, password }) =>
       password === PASSWORD && typeof username === 'string' ? { id: username } : null,
     onEvent: (event) => events.push(event),
+    // Counting is done beside what is asked for, on the connections that the faults are meant for.
+    rateLimits: false,
     ...setup.options,
   })
   const app = express()
@@ -242,6 +250,7 @@ export function httpClient(port: number, isClosed: () => boolean = () => false):
 interface Body {
   readonly code?: string
   readonly outcome?: string
+  readonly checked?: boolean
   readonly access_token?: string
   readonly refresh_token?: string
   readonly session_token?: string
@@ -253,6 +262,7 @@ function answerOf(res: Response, body: Body, tookMs: number): Answer {
     status: res.status,
     code: body.code,
     outcome: body.outcome,
+    checked: body.checked,
     retryAfter: Number(res.headers.get('retry-after') ?? 'NaN'),
     cookies: res.headers.getSetCookie(),
     tookMs,

@@ -1,0 +1,300 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
+import { closeKits } from '../support/kit.ts'
+import { query } from '../support/postgres-commands.ts'
+import type { PostgresServer } from '../support/postgres-server.ts'
+import { startPostgres } from '../support/postgres-server.ts'
+import type { PostgresStandby } from '../support/postgres-standby.ts'
+import { startStandby } from '../support/postgres-standby.ts'
+import { until } from '../support/redis-commands.ts'
+import type { TcpProxy } from '../support/tcp-proxy.ts'
+import { startTcpProxy } from '../support/tcp-proxy.ts'
+import type { HttpClient, Node, NodeSetup } from './postgres/node.ts'
+import { closeNodes, migrated, openNode } from './postgres/node.ts'
+import { stormAt } from './postgres/storm.ts'
+import type { Tokens } from './redis/node.ts'
+import { generationOf, OUTAGE } from './redis/node.ts'
+import { widest } from './redis/storm.ts'
+
+const OPTIONS = { storeDeadline: '1s', maxStaleness: '2s' } as const
+
+let primary: PostgresServer
+let standby: PostgresStandby
+let schema: string
+/** Where the address leads to that the nodes know. */
+const target = { port: 0 }
+let address: TcpProxy
+
+beforeAll(async () => {
+  primary = await startPostgres()
+  schema = await migrated(primary.url)
+  target.port = primary.port
+  address = await startTcpProxy(target)
+})
+
+afterEach(async () => {
+  await closeNodes()
+  await closeKits()
+})
+
+afterAll(async () => {
+  address.stop()
+  await primary.cleanUp()
+})
+
+async function openHere(setup: Partial<NodeSetup> = {}): Promise<Node> {
+  const options = { ...OPTIONS, ...setup.options }
+  const store = { operationTimeout: '900ms', ...setup.store } as const
+  return openNode({ url: primary.url, schema, via: address, ...setup, options, store })
+}
+
+/** The address leads elsewhere from here on; who is connected is cut off, or stays where he is. */
+function leadTo({ port }: { readonly port: number }, cuts: boolean = true): void {
+  target.port = port
+  if (cuts) address.cutAll()
+}
+
+/** The standby is the primary from here on. */
+async function takeOver(): Promise<void> {
+  await standby.promote()
+  const old = primary
+  primary = standby
+  await old.cleanUp()
+}
+
+/** From here on the standby gets nothing more. */
+async function cutReplication(): Promise<void> {
+  await standby.waitForReplay()
+  await query(standby, `alter system set primary_conninfo = ''`)
+  await query(standby, 'select pg_reload_conf()')
+  await until('nobody replicates', async () => {
+    const senders = await query(primary, 'select from pg_stat_replication')
+    const receivers = await query(standby, 'select from pg_stat_wal_receiver')
+    return senders.length === 0 && receivers.length === 0
+  })
+}
+
+/** Refreshes several times, one after the other. */
+async function refreshOften(node: HttpClient, tokens: Tokens, times: number): Promise<Tokens> {
+  let last = tokens
+  for (let n = 0; n < times; n++) last = (await node.refreshed(last.refresh)).tokens
+  return last
+}
+
+async function expectOutage(node: HttpClient, tokens: Tokens): Promise<void> {
+  const answers = await Promise.all([
+    node.refresh(tokens.refresh),
+    node.getSession(tokens),
+    node.get('/sensitive', tokens),
+    node.logout(tokens),
+  ])
+  for (const answer of answers) {
+    expect(answer).toMatchObject(OUTAGE)
+    expect(answer.retryAfter).toBeGreaterThanOrEqual(1)
+  }
+}
+
+describe('an address that leads to a standby', () => {
+  beforeAll(async () => {
+    standby = await startStandby(primary)
+  }, 30_000)
+
+  afterAll(async () => {
+    await standby.cleanUp()
+  })
+
+  afterEach(async () => {
+    leadTo(primary)
+    await standby.resumeReplay()
+  })
+
+  it.each(['session', 'user'] as const)(
+    'is an outage, whatever the standby still has or does not have yet (onReuse: %s)',
+    async (onReuse) => {
+      const node = await openHere({ options: { onReuse } })
+      const [old, revoked] = [await node.login('old'), await node.login('revoked')]
+      await standby.waitForReplay()
+      await standby.pauseReplay()
+      // Of this the standby knows nothing: one is gone, one is new, one has gone on.
+      await node.latchkey.sessions.revoke(revoked.sid)
+      const fresh = await node.login('fresh')
+      const ahead = await refreshOften(node, old, 2)
+      await node.quiet()
+
+      leadTo(standby)
+      for (const tokens of [fresh, ahead, old]) await expectOutage(node, tokens)
+      for (const answer of [await node.refresh(revoked.refresh), await node.getSession(revoked)]) {
+        expect(answer).toMatchObject({ status: 401, code: 'session_revoked' })
+      }
+      const credentials = { username: 'fresh', password: 'correct-horse-battery-staple' }
+      expect(await node.post('/auth/login', credentials)).toMatchObject(OUTAGE)
+      expect(await node.blind()).toBe('stale')
+      // Who has heard nothing of the revocation does not let it pass, either.
+      const late = await openHere({
+        options: { onReuse, onStoreFailure: 'deny' },
+        sighted: false,
+      })
+      for (const tokens of [revoked, fresh]) {
+        await expectOutage(late, tokens)
+        expect(await late.get('/jwt', tokens)).toMatchObject(OUTAGE)
+      }
+      expect(late.latchkey.health().feed.blind).toBe('starting')
+
+      leadTo(primary)
+      await Promise.all([node, late].map(async (one) => one.sighted()))
+      expect(await late.getSession(revoked)).toMatchObject({ status: 401 })
+      expect(generationOf((await late.refreshed(fresh.refresh)).tokens.refresh)).toBe(1)
+      expect(generationOf((await node.refreshed(ahead.refresh)).tokens.refresh)).toBe(3)
+      for (const one of [node, late]) expect(one.typesOf()).not.toContain('authn_token_reuse')
+    },
+    20_000,
+  )
+
+  it.each([true, false])(
+    'is left when it leads to the primary again, though nobody was cut off (listen: %s)',
+    async (listen) => {
+      const node = await openHere({ store: { listen } })
+      const tokens = await node.login()
+      await node.quiet()
+      leadTo(standby)
+      await Promise.all(Array.from({ length: 20 }, async () => expectOutage(node, tokens)))
+      expect(await node.blind()).toBe('stale')
+      leadTo(primary, false)
+      // Who is never idle keeps all of his connections.
+      const answer = await node.refreshed(tokens.refresh)
+      expect(generationOf(answer.tokens.refresh)).toBe(1)
+      await node.sighted()
+    },
+    20_000,
+  )
+})
+
+describe('a failover', () => {
+  let nodes: [Node, Node]
+
+  beforeEach(async () => {
+    standby = await startStandby(primary)
+    nodes = [await openHere(), await openHere()]
+  }, 30_000)
+
+  it('that loses writes logs out nobody whose session survived, and heals what was revoked', async () => {
+    const [one, two] = nodes
+    const untouched = await one.login('untouched')
+    const rotated = await one.login('rotated')
+    const revoked = await one.login('revoked')
+    const secondRevoked = await one.login('revoked')
+    const other = await one.login('other')
+    await one.latchkey.sessions.update(other.sid, { roles: ['reader'] })
+    await one.quiet()
+
+    await cutReplication()
+    const ahead = await refreshOften(one, rotated, 3)
+    expect(generationOf(ahead.refresh)).toBe(3)
+    const late = await one.login('late')
+    expect(await one.latchkey.sessions.revokeUser('revoked')).toBe(2)
+    await until('the other has heard', async () => {
+      return (await two.get('/jwt', revoked)).code === 'session_revoked'
+    })
+    await primary.kill()
+    leadTo(standby)
+    // It is no primary yet: what it has lost it must not say.
+    for (const tokens of [late, ahead, untouched]) await expectOutage(one, tokens)
+    await takeOver()
+    await Promise.all(nodes.map(async (node) => node.recovered()))
+
+    for (const node of nodes) {
+      for (const tokens of [revoked, secondRevoked]) {
+        expect(await node.get('/jwt', tokens)).toMatchObject({ status: 401 })
+        expect(await node.getSession(tokens)).toMatchObject({ status: 401 })
+      }
+    }
+    // Who was not there and remembers nothing finds them ended as well, before long.
+    const fresh = await openHere()
+    await until('the revocations are made again', async () => {
+      const sids = [revoked.sid, secondRevoked.sid]
+      const found = await Promise.all(sids.map(async (sid) => fresh.latchkey.sessions.find(sid)))
+      return found.every((session) => session === null)
+    })
+    await until('it has heard', async () => (await fresh.get('/jwt', revoked)).status === 401)
+
+    expect(await two.getSession(untouched)).toMatchObject({ status: 200 })
+    expect(await two.refreshed(untouched.refresh)).toMatchObject({ status: 200 })
+    const recovered = await two.refreshed(ahead.refresh)
+    expect(generationOf(recovered.tokens.refresh)).toBe(4)
+    expect(two.typesOf()).toContain('authn_token_recovered')
+    expect(await one.refreshed(recovered.tokens.refresh)).toMatchObject({ status: 200 })
+    expect(await one.refreshed(late.refresh)).toMatchObject({
+      status: 401,
+      code: 'session_ended',
+      outcome: 'terminal',
+    })
+    expect(nodes.flatMap((node) => node.typesOf())).not.toContain('authn_token_reuse')
+    await Promise.all(nodes.map(async (node) => node.sighted()))
+  }, 30_000)
+
+  it('under load is an outage and no more', async () => {
+    const [one, two] = nodes
+    // More than 16 generations that were lost are not recovered: nobody is to get as far as that.
+    const storm = await stormAt(nodes, 16, 50)
+    await sleep(200)
+    await primary.kill()
+    leadTo(standby)
+    await sleep(300)
+    await takeOver()
+    await Promise.all(nodes.map(async (node) => node.recovered()))
+    await sleep(200)
+    await storm.stop()
+
+    expect(storm.outages).toBeGreaterThan(0)
+    for (const answer of storm.answers) expect([200, 503]).toContain(answer.status)
+    expect(widest(storm.clients)).toBe(1)
+    for (const { tokens } of storm.clients) {
+      expect(await one.refreshed(tokens.refresh)).toMatchObject({ status: 200 })
+    }
+    await Promise.all(nodes.map(async (node) => node.sighted()))
+    const doomed = await one.login('doomed')
+    await one.latchkey.sessions.revoke(doomed.sid)
+    await until('the other has heard', async () => (await two.get('/jwt', doomed)).status === 401)
+    expect(nodes.flatMap((node) => node.typesOf())).not.toContain('authn_token_reuse')
+  }, 30_000)
+})
+
+describe('a failover to a standby that every commit waits for', () => {
+  beforeEach(async () => {
+    standby = await startStandby(primary, { synchronous: true })
+  }, 30_000)
+
+  it('brings no acknowledged revocation back', async () => {
+    const node = await openHere()
+    const logins = Array.from({ length: 24 }, async (_, n) => node.login(`user-${n}`))
+    const sessions = await Promise.all(logins)
+    // While it does not answer, nothing is acknowledged.
+    const [first, ...others] = sessions
+    standby.pause()
+    expect(await node.logout(first as Tokens)).toMatchObject(OUTAGE)
+    standby.resume()
+    await node.recovered()
+
+    const acknowledged: string[] = []
+    const revoking = others.map(async ({ sid }, n) => {
+      await sleep(8 * n)
+      await node.latchkey.sessions.revoke(sid).then(
+        () => acknowledged.push(sid),
+        () => undefined,
+      )
+    })
+    await until('some are acknowledged', async () => acknowledged.length >= 6)
+    await primary.kill()
+    await Promise.all(revoking)
+    leadTo(standby)
+    await takeOver()
+    await closeNodes()
+    // It remembers nothing: it is the server that does.
+    const fresh = await openHere()
+    for (const sid of acknowledged) expect(await fresh.latchkey.sessions.find(sid)).toBeNull()
+    const heard = sessions.filter(({ sid }) => acknowledged.includes(sid))
+    for (const tokens of heard) {
+      expect(await fresh.get('/jwt', tokens)).toMatchObject({ code: 'session_revoked' })
+    }
+  }, 30_000)
+})
