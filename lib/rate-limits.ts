@@ -20,6 +20,8 @@ export interface RateLimits {
 }
 
 const KNOWN_FOR_MS = 30 * 86_400_000
+/** Each round of a login would otherwise wait for the same silent store, one deadline after the other. */
+const PAUSE_AFTER_FAILURE_MS = 1000
 
 /**
  * Makes the limits of one kit.
@@ -32,7 +34,8 @@ export function createRateLimits(parts: {
   readonly clock: () => number
   readonly events: Events
 }): RateLimits {
-  const { settings, take, clock, events } = parts
+  const { settings, clock, events } = parts
+  const take = sparing(parts.take)
   const make = (name: RateLimitName, counts: { readonly take?: Take } = { take }) => {
     const limit = settings.limits[name]
     return limit && new CountedLimit({ name, limit, clock, events, ...counts })
@@ -55,5 +58,21 @@ export function createRateLimits(parts: {
         take,
         insurance: (key, cost, windowMs) => local.take(key, cost, windowMs),
       }),
+  }
+}
+
+/** Leaves a store that failed alone for a moment. */
+function sparing(take: Take): Take {
+  let failedAt = -Infinity
+  return async (key, cost, windowMs) => {
+    if (performance.now() - failedAt < PAUSE_AFTER_FAILURE_MS) {
+      throw new Error('the store failed a moment ago')
+    }
+    try {
+      return await take(key, cost, windowMs)
+    } catch (error) {
+      failedAt = performance.now()
+      throw error
+    }
   }
 }

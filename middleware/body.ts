@@ -5,6 +5,9 @@ import type { JsonObject, JsonValue } from '../lib/session.ts'
 
 const MAX_BODY_BYTES = 16 * 1024
 
+/** RFC 8259 §8.1. The parser would decode what others overlook, such as UTF-7. */
+const OTHER_CHARSET = /;\s*charset\s*=\s*(?!"?utf-8"?\s*(?:;|$))/i
+
 const parseJson = express.json({
   limit: MAX_BODY_BYTES,
   type: 'application/json',
@@ -27,6 +30,7 @@ export async function readJsonBody(req: Request, res: Response): Promise<JsonObj
       headers: { Accept: 'application/json' },
     })
   }
+  if (OTHER_CHARSET.test(req.headers['content-type'] ?? '')) throw notUtf8()
   if (Number(req.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge()
   await new Promise<void>((resolve, reject) => {
     parseJson(req, res, (error?: unknown) => {
@@ -50,11 +54,13 @@ function hasBody(req: Request): boolean {
 function bodyError(error: unknown): AuthError {
   const status = typeof error === 'object' && error !== null && 'status' in error && error.status
   if (status === 413) return tooLarge()
-  if (status === 415) {
-    return new AuthError('unsupported_media_type', 'the body must be plain UTF-8 JSON')
-  }
+  if (status === 415) return notUtf8()
   // No cause: the parser's error quotes the body, and there may be a password or a token in it.
   return new AuthError('invalid_request', 'the body is not well-formed JSON')
+}
+
+function notUtf8(): AuthError {
+  return new AuthError('unsupported_media_type', 'the body must be plain UTF-8 JSON')
 }
 
 function tooLarge(): AuthError {

@@ -10,6 +10,7 @@ import { describeRevoke } from './contract/revoke.ts'
 import { describeRotate } from './contract/rotate.ts'
 import { describeAudit, describeKeys, describeLimit } from './contract/service.ts'
 import type { OpenStore } from './contract/support.ts'
+import { useStore } from './contract/support.ts'
 import { describeUpdate } from './contract/update.ts'
 
 export type { OpenedStore, OpenStore, TestClock } from './contract/support.ts'
@@ -18,18 +19,19 @@ export { testClock } from './contract/support.ts'
 /** Holds a store to each sentence of `lib/store.ts`. */
 export function describeStore(name: string, open: OpenStore): void {
   describe(name, () => {
-    describeKeys(open)
-    describeCreate(open)
-    describeReplace(open)
-    describeLifetime(open)
-    describeCheck(open)
-    describeRotate(open)
-    describeUpdate(open)
-    describeRevoke(open)
-    describeList(open)
-    describeIdentity(open)
-    describeLimit(open)
-    describeAudit(open)
-    describeFeed(open)
+    const test = useStore(open)
+    describeKeys(test)
+    describeCreate(test)
+    describeReplace(test)
+    describeLifetime(test)
+    describeCheck(test)
+    describeRotate(test)
+    describeUpdate(test)
+    describeRevoke(test)
+    describeList(test)
+    describeIdentity(test)
+    describeLimit(test)
+    describeAudit(test)
+    describeFeed(test)
   })
 }

@@ -5,6 +5,7 @@ import type { AuditEvent } from '../../lib/store.ts'
 import type { PostgresStore } from '../../stores/postgres.ts'
 import { sharedPostgresUrl } from '../support/postgres-server.ts'
 import { describeAudit } from './contract/service.ts'
+import { useStore } from './contract/support.ts'
 import { DAY, newUser } from './contract/support.ts'
 import { openOn, useDatabase } from './postgres/open.ts'
 import { useRole } from './postgres/role.ts'
@@ -70,8 +71,8 @@ describe('an audit trail in partitions, as docs/stores.md makes it', () => {
     return rows.map(({ name }) => name.split('.')[1])
   }
 
-  describeAudit(openOn(database))
-  describeAudit(openOn(app))
+  describe('for its owner', () => describeAudit(useStore(openOn(database))))
+  describe('for the role of an app', () => describeAudit(useStore(openOn(app))))
 
   it('has what was there before, and new events after it', async () => {
     const store = app.store()

@@ -395,7 +395,7 @@ describe('a server that is half a second late', () => {
 
 describe('a server that is far away', () => {
   it('is followed as long as its answers come within the deadline', async () => {
-    proxy.delay(80)
+    proxy.delay(50)
     const node = await openNode({ url: server.url, schema, via: proxy })
     const tokens = await node.login()
     expect(await node.refreshed(tokens.refresh)).toMatchObject({ status: 200 })

@@ -76,12 +76,12 @@ async function stored(): Promise<unknown> {
 async function expectNothingIssued(node: Node, tokens: Tokens): Promise<void> {
   const before = await stored()
   const credentials = { username: 'bob', password: PASSWORD }
-  const answers = [
-    await node.post('/auth/login', credentials),
-    await node.refresh(tokens.refresh),
-    await node.post('/auth/refresh', {}, { cookie: `${COOKIES.refresh}=${tokens.refresh}` }),
-    await node.logout(tokens),
-  ]
+  const answers = await Promise.all([
+    node.post('/auth/login', credentials),
+    node.refresh(tokens.refresh),
+    node.post('/auth/refresh', {}, { cookie: `${COOKIES.refresh}=${tokens.refresh}` }),
+    node.logout(tokens),
+  ])
   for (const answer of answers) {
     expect(answer).toMatchObject({ ...OUTAGE, tokens: { access: '', refresh: '', session: '' } })
     expect(answer.retryAfter).toBeGreaterThanOrEqual(1)
@@ -264,7 +264,7 @@ describe('a server that takes no more connections', () => {
   })
 
   it('is 503 for everybody, the node is blind in time, and all is well when there is room', async () => {
-    const node = await openHere()
+    const node = await openHere({ options: { maxStaleness: '1s' } })
     const tokens = await node.login()
     await node.quiet()
     await query(server, `alter role ${ROLE} connection limit 0`)
@@ -295,8 +295,10 @@ describe('a node whose clock is a minute ahead', () => {
     await Promise.all([one.quiet(), two.quiet()])
 
     // The blind one asks for what the other takes on its signature.
-    expect(await one.get('/jwt', tokens)).toMatchObject({ status: 200, checked: false })
-    expect(await two.get('/jwt', tokens)).toMatchObject({ status: 200, checked: true })
+    for (const node of [one, two]) {
+      expect(await node.get('/jwt', tokens)).toMatchObject({ status: 200 })
+    }
+    expect([one.checks, two.checks]).toEqual([0, 1])
 
     // What it issues is from the future to the other, whose client refreshes and goes on.
     const ahead = await two.refreshed(tokens.refresh)

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
+import { postgresStore } from '../../stores/postgres.ts'
 import { closeKits } from '../support/kit.ts'
 import { query } from '../support/postgres-commands.ts'
 import type { PostgresServer } from '../support/postgres-server.ts'
@@ -9,17 +10,19 @@ import { startStandby } from '../support/postgres-standby.ts'
 import { until } from '../support/redis-commands.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
+import { hash, HOUR, login, newSession, newUser, POLICY, replacement } from './contract/support.ts'
 import type { HttpClient, Node, NodeSetup } from './postgres/node.ts'
-import { closeNodes, migrated, openNode } from './postgres/node.ts'
+import { closeNodes, migrated, openNode, poolOf } from './postgres/node.ts'
 import { stormAt } from './postgres/storm.ts'
 import type { Tokens } from './redis/node.ts'
 import { generationOf, OUTAGE } from './redis/node.ts'
 import { widest } from './redis/storm.ts'
 
-const OPTIONS = { storeDeadline: '1s', maxStaleness: '2s' } as const
+const OPTIONS = { storeDeadline: '1s', maxStaleness: '1s' } as const
 
 let primary: PostgresServer
 let standby: PostgresStandby
+let isFollowed = false
 let schema: string
 /** Where the address leads to that the nodes know. */
 const target = { port: 0 }
@@ -39,6 +42,7 @@ afterEach(async () => {
 
 afterAll(async () => {
   address.stop()
+  if (isFollowed) await standby.cleanUp()
   await primary.cleanUp()
 })
 
@@ -54,9 +58,17 @@ function leadTo({ port }: { readonly port: number }, cuts: boolean = true): void
   if (cuts) address.cutAll()
 }
 
+/** A standby of the primary, unless there is one. */
+async function follow(options: { readonly synchronous?: boolean } = {}): Promise<void> {
+  if (isFollowed) return
+  standby = await startStandby(primary, options)
+  isFollowed = true
+}
+
 /** The standby is the primary from here on. */
 async function takeOver(): Promise<void> {
   await standby.promote()
+  isFollowed = false
   const old = primary
   primary = standby
   await old.cleanUp()
@@ -95,13 +107,7 @@ async function expectOutage(node: HttpClient, tokens: Tokens): Promise<void> {
 }
 
 describe('an address that leads to a standby', () => {
-  beforeAll(async () => {
-    standby = await startStandby(primary)
-  }, 30_000)
-
-  afterAll(async () => {
-    await standby.cleanUp()
-  })
+  beforeAll(async () => follow(), 30_000)
 
   afterEach(async () => {
     leadTo(primary)
@@ -132,6 +138,8 @@ describe('an address that leads to a standby', () => {
       // Who has heard nothing of the revocation does not let it pass, either.
       const late = await openHere({
         options: { onReuse, onStoreFailure: 'deny' },
+        // Else the standby's refusal to LISTEN would be enough.
+        store: { listen: false },
         sighted: false,
       })
       for (const tokens of [revoked, fresh]) {
@@ -149,6 +157,48 @@ describe('an address that leads to a standby', () => {
     },
     20_000,
   )
+
+  it('decides nothing, also where it would have nothing to write', async () => {
+    const to = (port: number) => {
+      const pool = poolOf({ url: primary.url, schema, via: { port } })
+      const store = postgresStore({ pool, schema, operationTimeout: '5s', pruneInterval: false })
+      return Object.assign(store, { pool })
+    }
+    const [real, late] = [to(primary.port), to(standby.port)]
+    const limit = { max: 1, onLimit: 'refuse' } as const
+    const known = login(newSession(newUser()), { limit })
+    await real.create(known)
+    const { sid, seedHash, user } = known.session
+    const revoked = newUser()
+    await real.revokeUser({ user: revoked })
+    await standby.waitForReplay()
+    const gone = newSession(newUser())
+    const asked = { sid: gone.sid, seedHash: gone.seedHash, generation: 0, attemptHash: hash() }
+    const rotation = { ...asked, bindingHash: null, policy: POLICY, idleTimeoutMs: HOUR }
+    const decisions: Record<string, () => Promise<unknown>> = {
+      'create again': async () => late.create(known),
+      'create at the limit': async () => late.create(login(newSession(user), { limit })),
+      'create too late': async () =>
+        late.create(login(newSession(revoked), { loginAgeMs: 5 * HOUR })),
+      replace: async () => late.replace(replacement(gone, newSession(gone.user))),
+      'check what is there': async () => late.check({ sid, seedHash, idleTimeoutMs: HOUR }),
+      'check what is not': async () => late.check({ sid: gone.sid, seedHash, idleTimeoutMs: HOUR }),
+      'look at what is there': async () => late.check({ sid, peek: true, idleTimeoutMs: HOUR }),
+      'rotate what is not': async () => late.rotate({ ...rotation, onReuse: 'session' }),
+      'rotate what is not, of a user': async () => late.rotate({ ...rotation, onReuse: 'user' }),
+      'revoke what is not': async () => late.revoke({ sid: gone.sid }),
+      'revoke a user who has none': async () => late.revokeUser({ user: gone.user }),
+      'update what is not': async () => late.update({ sid: gone.sid, dataVer: 0, data: {} }),
+    }
+    const outcomes: Record<string, unknown> = {}
+    for (const [name, decide] of Object.entries(decisions)) {
+      outcomes[name] = await decide().catch(({ code }: { readonly code?: string }) => code)
+    }
+    await Promise.all([real, late].map(async (store) => store.close()))
+    await Promise.all([real, late].map(async ({ pool }) => pool.end()))
+    const refused = Object.keys(decisions).map((name) => [name, '25006'])
+    expect(outcomes).toEqual(Object.fromEntries(refused))
+  })
 
   it.each([true, false])(
     'is left when it leads to the primary again, though nobody was cut off (listen: %s)',
@@ -173,7 +223,7 @@ describe('a failover', () => {
   let nodes: [Node, Node]
 
   beforeEach(async () => {
-    standby = await startStandby(primary)
+    await follow()
     nodes = [await openHere(), await openHere()]
   }, 30_000)
 
@@ -202,13 +252,7 @@ describe('a failover', () => {
     await takeOver()
     await Promise.all(nodes.map(async (node) => node.recovered()))
 
-    for (const node of nodes) {
-      for (const tokens of [revoked, secondRevoked]) {
-        expect(await node.get('/jwt', tokens)).toMatchObject({ status: 401 })
-        expect(await node.getSession(tokens)).toMatchObject({ status: 401 })
-      }
-    }
-    // Who was not there and remembers nothing finds them ended as well, before long.
+    // Nobody asks for them: who was not there and remembers nothing finds them ended before long.
     const fresh = await openHere()
     await until('the revocations are made again', async () => {
       const sids = [revoked.sid, secondRevoked.sid]
@@ -216,6 +260,12 @@ describe('a failover', () => {
       return found.every((session) => session === null)
     })
     await until('it has heard', async () => (await fresh.get('/jwt', revoked)).status === 401)
+    for (const node of nodes) {
+      for (const tokens of [revoked, secondRevoked]) {
+        expect(await node.get('/jwt', tokens)).toMatchObject({ status: 401 })
+        expect(await node.getSession(tokens)).toMatchObject({ status: 401 })
+      }
+    }
 
     expect(await two.getSession(untouched)).toMatchObject({ status: 200 })
     expect(await two.refreshed(untouched.refresh)).toMatchObject({ status: 200 })
@@ -260,9 +310,7 @@ describe('a failover', () => {
 })
 
 describe('a failover to a standby that every commit waits for', () => {
-  beforeEach(async () => {
-    standby = await startStandby(primary, { synchronous: true })
-  }, 30_000)
+  beforeEach(async () => follow({ synchronous: true }), 30_000)
 
   it('brings no acknowledged revocation back', async () => {
     const node = await openHere()

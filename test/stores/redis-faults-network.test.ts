@@ -181,7 +181,7 @@ describe.each([
 
     const started = performance.now()
     const bursts: Promise<number[]>[] = []
-    while (performance.now() - started < 2600) {
+    while (performance.now() - started < 2600 || bursts.length < 7) {
       bursts.push(Promise.all(Array.from({ length: 300 }, async () => failing(node, login.sid))))
       await sleep(250)
     }

@@ -153,6 +153,11 @@ describe('a server without memory', () => {
 })
 
 describe('a server that takes no commands now', () => {
+  afterEach(async () => {
+    await ask(server, 'REPLICAOF', 'NO', 'ONE')
+    await admin.config('SET', 'replica-serve-stale-data', 'yes')
+  })
+
   it('is 503 while it is a replica, without a storm of connections, and recovers', async () => {
     const options = { maxStaleness: '1s' } as const
     const node = await openNode({ client: clientOf(server), options })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import type { SessionRecord } from '../../../lib/session.ts'
 import type { CheckInput } from '../../../lib/store.ts'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -16,12 +16,9 @@ import {
   random,
   read,
   refresh,
-  useStore,
 } from './support.ts'
 
-export function describeCheck(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeCheck(test: StoreInUse): void {
   async function seen(
     { sid }: SessionRecord,
     fields: Partial<CheckInput> = {},

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals'
 import { openRecord } from '../../../lib/session.ts'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -22,12 +22,9 @@ import {
   sids,
   tally,
   sorted,
-  useStore,
 } from './support.ts'
 
-export function describeCreate(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeCreate(test: StoreInUse): void {
   describe('create', () => {
     it('opens a session with everything the kit decided and the instants of the store', async () => {
       const session = newSession(newUser('acme'), {

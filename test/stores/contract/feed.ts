@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import type { FeedEntry, FeedPage } from '../../../lib/store.ts'
 import { ODD_CURSORS } from './list.ts'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -22,12 +22,9 @@ import {
   revocation,
   sids,
   sorted,
-  useStore,
 } from './support.ts'
 
-export function describeFeed(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeFeed(test: StoreInUse): void {
   async function wait(
     cursor: string | null,
     waitMs: number,

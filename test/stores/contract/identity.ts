@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import type { UserRef } from '../../../lib/user.ts'
-import type { OpenStore } from './support.ts'
-import { listed, newUser, open, random, useStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
+import { listed, newUser, open, random } from './support.ts'
 
 /** Names that mean something to somebody on the way: keys, patterns, SQL, paths, prototypes. */
 const ODD_IDS: readonly string[] = [
@@ -50,9 +50,7 @@ const ODD_IDS: readonly string[] = [
   `${'x'.repeat(254)}y`,
 ]
 
-export function describeIdentity(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeIdentity(test: StoreInUse): void {
   /** Opens one session each; says which names are then taken for another, byte for byte. */
   async function mixedUp(users: readonly UserRef[]): Promise<UserRef[]> {
     const sessions = new Map<UserRef, string>()

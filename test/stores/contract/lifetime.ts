@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import type { SessionRecord } from '../../../lib/session.ts'
 import type { Store } from '../../../lib/store.ts'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -15,7 +15,6 @@ import {
   read,
   refresh,
   replacement,
-  useStore,
 } from './support.ts'
 
 type Operation = (store: Store, session: SessionRecord) => Promise<{ readonly outcome: string }>
@@ -37,9 +36,7 @@ const OPERATIONS: readonly (readonly [string, Operation])[] = [
 const IDLE = 20 * MINUTE
 const lifetimes = { idleTimeoutMs: IDLE, absoluteTimeoutMs: 30 * MINUTE }
 
-export function describeLifetime(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeLifetime(test: StoreInUse): void {
   /** A session whose next deadline is the named one. */
   async function openUntil(deadline: string): Promise<SessionRecord> {
     const session = await open(test.store, newUser(), { lifetimes })

@@ -1,17 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import type { UserRef } from '../../../lib/user.ts'
-import type { OpenStore } from './support.ts'
-import {
-  check,
-  listed,
-  MINUTE,
-  newUser,
-  open,
-  openMany,
-  refresh,
-  sids,
-  useStore,
-} from './support.ts'
+import type { StoreInUse } from './support.ts'
+import { check, listed, MINUTE, newUser, open, openMany, refresh, sids } from './support.ts'
 
 /** Texts no page gave out. */
 export const ODD_CURSORS = [
@@ -27,9 +17,7 @@ export const ODD_CURSORS = [
   'x'.repeat(4096),
 ]
 
-export function describeList(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeList(test: StoreInUse): void {
   /** Walks all pages; `between` runs after each. */
   async function walk(
     user: UserRef,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -17,12 +17,9 @@ import {
   revocation,
   tally,
   sorted,
-  useStore,
 } from './support.ts'
 
-export function describeReplace(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeReplace(test: StoreInUse): void {
   describe('replace', () => {
     it('opens a session in the place of another, which is revoked in the same step', async () => {
       const user = newUser()

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -18,12 +18,9 @@ import {
   sids,
   tally,
   sorted,
-  useStore,
 } from './support.ts'
 
-export function describeRevoke(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeRevoke(test: StoreInUse): void {
   describe('revoke', () => {
     it('ends one session, says what it was, and says so in the feed', async () => {
       const user = newUser()

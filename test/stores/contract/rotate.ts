@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import type { SessionRecord } from '../../../lib/session.ts'
 import type { RotateInput, RotateResult } from '../../../lib/store.ts'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -24,12 +24,9 @@ import {
   sids,
   tally,
   sorted,
-  useStore,
 } from './support.ts'
 
-export function describeRotate(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeRotate(test: StoreInUse): void {
   /** Rotates and returns the session as it is then. */
   async function rotated(
     session: SessionRecord,

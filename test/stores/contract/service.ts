@@ -1,12 +1,10 @@
 import { describe, expect, it } from '@jest/globals'
 import type { AuditEvent, AuditQuery } from '../../../lib/store.ts'
 import { ODD_CURSORS } from './list.ts'
-import type { OpenStore } from './support.ts'
-import { MINUTE, newUser, parallel, random, useStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
+import { MINUTE, newUser, parallel, random } from './support.ts'
 
-export function describeLimit(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeLimit(test: StoreInUse): void {
   describe('limit.take', () => {
     it('adds the cost to the counter of the key and says when it starts anew', async () => {
       const key = random()
@@ -53,9 +51,7 @@ export function describeLimit(openStore: OpenStore): void {
   })
 }
 
-export function describeAudit(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeAudit(test: StoreInUse): void {
   function event(fields: Partial<AuditEvent> = {}): AuditEvent {
     return { type: 'authn_login_success', at: test.clock.now(), result: 'success', ...fields }
   }
@@ -177,9 +173,7 @@ export function describeAudit(openStore: OpenStore): void {
 }
 
 /** The one thing in a store that is not named by a unique id; so only one test looks at the start. */
-export function describeKeys(openStore: OpenStore): void {
-  const test = useStore(openStore)
-
+export function describeKeys(test: StoreInUse): void {
   describe('keys', () => {
     it('is null when none was saved, and then has versions from 1', async () => {
       expect(await test.store.keys.load()).toBeNull()

@@ -54,8 +54,14 @@ export function testClock(): TestClock {
   }
 }
 
-/** Opens a store before each test of a `describe` and closes it after. */
-export function useStore(openStore: OpenStore): Pick<OpenedStore, 'store' | 'clock'> {
+/** The store of the test that runs. */
+export type StoreInUse = Pick<OpenedStore, 'store' | 'clock'>
+
+/**
+ * Opens a store before each test of a `describe` and closes it after. Called twice in one
+ * `describe`, it opens two.
+ */
+export function useStore(openStore: OpenStore): StoreInUse {
   let opened: OpenedStore | undefined
   const current = (): OpenedStore => {
     if (opened === undefined) throw new Error('no store is open')

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals'
 import type { Attributes, JsonObject } from '../../../lib/session.ts'
-import type { OpenStore } from './support.ts'
+import type { StoreInUse } from './support.ts'
 import {
   check,
   feedEnd,
@@ -14,7 +14,6 @@ import {
   read,
   refresh,
   tally,
-  useStore,
 } from './support.ts'
 
 /** JSON that loses something in careless hands: key order, own `__proto__`, `[]`, big numbers. */
@@ -27,8 +26,7 @@ const ODD_JSON: readonly string[] = [
   `{"sql":"'; drop table x; -- $1 %s","lua":"return redis.call(1)","brace":"{x}"}`,
 ]
 
-export function describeUpdate(openStore: OpenStore): void {
-  const test = useStore(openStore)
+export function describeUpdate(test: StoreInUse): void {
   const writer: Attributes = {
     roles: ['writer', 'admin'],
     scope: ['a', 'b'],

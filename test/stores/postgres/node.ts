@@ -10,7 +10,7 @@ import type { TestClaims, TestOptions } from '../../support/kit.ts'
 import { echo, ISSUER, listen, PASSWORD, SECRET, SIGNING_KEY } from '../../support/kit.ts'
 import { query } from '../../support/postgres-commands.ts'
 import { until } from '../../support/redis-commands.ts'
-import type { Answer as PlainAnswer, Tokens } from '../redis/node.ts'
+import type { Answer, Tokens } from '../redis/node.ts'
 
 /** A server that a test may break, or the address that leads to one. */
 export interface Address {
@@ -30,12 +30,6 @@ export interface NodeSetup {
   readonly options?: TestOptions
   /** Whether to wait until it sees. @defaultValue true */
   readonly sighted?: boolean
-}
-
-/** What came back, and when. */
-export interface Answer extends PlainAnswer {
-  /** Whether the guard that let it through had asked the store. */
-  readonly checked: boolean | undefined
 }
 
 /** What a client does over HTTP. */
@@ -62,6 +56,8 @@ export interface Node extends HttpClient {
   readonly name: string
   readonly port: number
   readonly events: LatchkeyEvent[]
+  /** How often it has asked the store for a session. */
+  readonly checks: number
   /** Waits until the node sees the feed. */
   sighted(): Promise<void>
   /** Waits until it does not, and says why. */
@@ -125,6 +121,12 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
   const name = `node-${randomBytes(6).toString('hex')}`
   const pool = poolOf({ ...setup, pool: { application_name: name, ...setup.pool } })
   const store = postgresStore({ pool, schema, pruneInterval: false, ...setup.store })
+  const check = store.check.bind(store)
+  let checks = 0
+  store.check = async (input) => {
+    checks += 1
+    return check(input)
+  }
   const events: LatchkeyEvent[] = []
   const latchkey = createLatchkey<TestClaims>({
     issuer: ISSUER,
@@ -156,6 +158,9 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
     name,
     port,
     events,
+    get checks() {
+      return checks
+    },
     async sighted() {
       await until('the node sees', async () => latchkey.health().ok)
     },
@@ -250,7 +255,6 @@ export function httpClient(port: number, isClosed: () => boolean = () => false):
 interface Body {
   readonly code?: string
   readonly outcome?: string
-  readonly checked?: boolean
   readonly access_token?: string
   readonly refresh_token?: string
   readonly session_token?: string
@@ -262,7 +266,6 @@ function answerOf(res: Response, body: Body, tookMs: number): Answer {
     status: res.status,
     code: body.code,
     outcome: body.outcome,
-    checked: body.checked,
     retryAfter: Number(res.headers.get('retry-after') ?? 'NaN'),
     cookies: res.headers.getSetCookie(),
     tookMs,

@@ -1,7 +1,7 @@
-import type { Node } from '../redis/node.ts'
+import type { Answer, Node } from '../redis/node.ts'
 import type { Storm } from '../redis/storm.ts'
 import { startStorm } from '../redis/storm.ts'
-import type { Answer, HttpClient } from './node.ts'
+import type { HttpClient } from './node.ts'
 
 /** A storm at apps, and all that they answered to it. */
 export interface WatchedStorm extends Storm {
