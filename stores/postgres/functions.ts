@@ -6,6 +6,13 @@ import { clock, isTouchDue } from './sql.ts'
 
 const LIVE = 'idle_deadline > v_now and absolute_deadline > v_now'
 
+/** A standby says what was: it decides nothing, not even where there is nothing to write. */
+function refuseStandby(): string {
+  return `  if pg_is_in_recovery() then
+    raise exception 'the server is a standby' using errcode = 'read_only_sql_transaction';
+  end if;`
+}
+
 /**
  * What touches several sessions of a user takes the user's lock first, before it looks: a count taken
  * by a single statement would be older than the lock it waits for, and the limit would leak. Rows are
@@ -13,6 +20,7 @@ const LIVE = 'idle_deadline > v_now and absolute_deadline > v_now'
  */
 function takeUserLock(names: Names): string {
   return `
+${refuseStandby()}
   if current_setting('transaction_isolation') = 'repeatable read' then
     -- There every look is as old as the transaction, and the lock protects nothing.
     raise exception 'latchkey does not work at REPEATABLE READ' using errcode = 'invalid_transaction_state';
@@ -195,6 +203,7 @@ declare
   v_now bigint;
   v_decided record;
 begin
+${refuseStandby()}
   select tenant, user_id into v_tenant, v_user_id from ${names.session} where sid = p_sid;
   if not found then
     o_outcome := 'gone';
