@@ -6,7 +6,7 @@ import type { JsonObject, JsonValue } from '../lib/session.ts'
 const MAX_BODY_BYTES = 16 * 1024
 
 /** RFC 8259 §8.1. The parser would decode what others overlook, such as UTF-7. */
-const OTHER_CHARSET = /;\s*charset\s*=\s*(?!"?utf-8"?\s*(?:;|$))/i
+const OTHER_CHARSET = /;\s*charset\s*=(?!\s*"?utf-8"?\s*(?:;|$))/i
 
 const parseJson = express.json({
   limit: MAX_BODY_BYTES,

@@ -121,12 +121,20 @@ async function disorder(user: UserRef, max: number, turns: number): Promise<Hamm
     const { sid, seedHash, generation, rotatedBy } = session
     const refresh = rotation({ sid, seedHash, bindingHash: rotatedBy }, generation)
     if (what === 2) return store.rotate(refresh)
-    // A generation long gone: it ends all sessions of the user.
-    if (what === 3) return store.rotate({ ...refresh, generation: -5, onReuse: 'user' })
+    if (what === 3) return steal()
     if (what === 4) return store.revoke({ sid })
     if (what === 5) return store.check({ sid, generation, idleTimeoutMs: 20 })
     const { revoked } = await store.revokeUser({ user, except: sid })
     return { outcome: `revoked ${revoked.length > 0 ? 'some' : 'none'}` } as const
+  }
+
+  /** A generation long gone: it ends all sessions of the user. */
+  async function steal() {
+    const made = await store.create(login(user, max))
+    if (made.outcome !== 'created') return made
+    const { sid, seedHash } = made.session
+    const stolen = rotation({ sid, seedHash, bindingHash: null }, -5)
+    return store.rotate({ ...stolen, onReuse: 'user' })
   }
 
   await Promise.all(lives)
