@@ -1,5 +1,5 @@
 // What the operations of the store cost beside a bare statement that `pg` has prepared:
-// npx tsx bench/postgres-operations.ts (about eight minutes)
+// npx tsx bench/postgres-operations.ts (about six minutes)
 import type { CreateInput } from '../middleware/index.ts'
 import { COLUMNS } from '../stores/postgres/record.ts'
 import { openAll, startBench } from './support/postgres.ts'
@@ -10,6 +10,8 @@ const IN_FLIGHT = 16
 const ROUNDS = 7
 const CALLS = 4000
 const USERS = 40
+/** A round is cut into so many, in turns with what it is compared with. */
+const SLICES = 16
 const SESSIONS_A_USER = 100
 /** Sessions of others: the table is not empty. */
 const OTHERS = 100_000
@@ -169,41 +171,58 @@ try {
     rows.push(...(await measure(name, measured)))
   }
   printTable(`${IN_FLIGHT} in flight on as many connections, ${ROUNDS} rounds: median (min-max)`, [
-    ['', 'calls a second', 'p50 ms', 'p99 ms', 'us of Postgres', 'us of node', 'rate, of bare'],
+    [
+      '',
+      'calls a second',
+      'p50 ms',
+      'p99 ms',
+      'us of Postgres',
+      'us of node',
+      'rate of the store, of this',
+    ],
     ...rows,
   ])
   printNote(
-    `fsync and synchronous_commit are on; ${OTHERS} other sessions. Each round is measured between ` +
-      'two of the bare statement on the same pool, with sessions of its own.',
+    `fsync and synchronous_commit are on; ${OTHERS} other sessions. A bare statement and the store take ` +
+      'turns on the same pool, each with sessions of its own.',
   )
 } finally {
   await bench.close()
 }
 
 async function measure(name: string, measured: Measured): Promise<string[][]> {
-  const runs: Run[] = []
-  const bareRuns = measured.beside.map((): Run[] => [])
-  const ratios = measured.beside.map((): number[] => [])
+  const { beside, call, calls = CALLS } = measured
+  const runs: Run[][] = [[], ...beside.map(() => [])]
   // The first warms up.
   for (let round = 0; round <= ROUNDS; round++) {
-    const before: Run[] = []
-    for (const bare of measured.beside) before.push(await runBare(bare, measured))
-    const run = await runStore(name, measured)
-    const after: Run[] = []
-    for (const bare of measured.beside) after.push(await runBare(bare, measured))
-    if (round === 0) continue
-    runs.push(run)
-    for (const [n, first] of before.entries()) {
-      const second = after[n] ?? first
-      bareRuns[n]?.push(first, second)
-      ratios[n]?.push((2 * run.perSecond) / (first.perSecond + second.perSecond))
+    const contenders = [{ items: await sessions(name !== 'open', measured), call }]
+    for (const bare of beside) {
+      const items = await sessions(bare !== insert, measured)
+      const query = { name: bare.name, text: bare.text }
+      contenders.push({
+        items,
+        call: async (input) => pool.query({ ...query, values: bare.values(input) }),
+      })
     }
+    await pool.query(`vacuum (analyze) ${names.session}`)
+    const slices = contenders.map((): Slice[] => [])
+    // In turns, so that what else the machine does hits all alike.
+    const size = Math.ceil(calls / SLICES)
+    for (let from = 0; from < calls; from += size) {
+      for (const [n, contender] of contenders.entries()) {
+        slices[n]?.push(await timed(contender.items.slice(from, from + size), contender.call))
+      }
+    }
+    if (round > 0) for (const [n, own] of slices.entries()) runs[n]?.push(sum(own))
   }
-  const ratio = ratios.map((values) => rounds(values, 2)).join('; ')
-  return [
-    [name, ...cells(runs), ratio],
-    ...measured.beside.map((bare, n) => [`— bare ${bare.name}`, ...cells(bareRuns[n] ?? []), '']),
-  ]
+  const [own = [], ...others] = runs
+  const rows = [[name, ...cells(own), '']]
+  for (const [n, bare] of beside.entries()) {
+    const theirs = others[n] ?? []
+    const ratios = own.map(({ perSecond }, round) => perSecond / (theirs[round]?.perSecond ?? NaN))
+    rows.push([`— bare ${bare.name}`, ...cells(theirs), rounds(ratios, 2)])
+  }
+  return rows
 }
 
 /** New sessions, in the table unless they are to be opened, and one of each user to call with. */
@@ -216,19 +235,7 @@ async function sessions(isOpen: boolean, measured: Measured): Promise<readonly C
     await openAll(store, inputs, IN_FLIGHT)
     await measured.prepare?.(`${prefix}%`)
   }
-  await pool.query(`vacuum (analyze) ${names.session}`)
   return inputs.filter((_, n) => n % each === 0)
-}
-
-async function runStore(name: string, measured: Measured): Promise<Run> {
-  return timed(await sessions(name !== 'open', measured), measured.call)
-}
-
-async function runBare(bare: Bare, measured: Measured): Promise<Run> {
-  const items = await sessions(bare !== insert, measured)
-  return timed(items, async (input) =>
-    pool.query({ name: bare.name, text: bare.text, values: bare.values(input) }),
-  )
 }
 
 interface Run {
@@ -240,10 +247,17 @@ interface Run {
   readonly nodeMicros: number
 }
 
+interface Slice {
+  readonly times: readonly number[]
+  readonly seconds: number
+  readonly postgresMicros: number
+  readonly nodeMicros: number
+}
+
 async function timed<Item>(
   items: readonly Item[],
   call: (item: Item) => Promise<unknown>,
-): Promise<Run> {
+): Promise<Slice> {
   const times: number[] = []
   const postgresBefore = bench.cpuMicros()
   const nodeBefore = process.cpuUsage()
@@ -256,11 +270,23 @@ async function timed<Item>(
   const seconds = (performance.now() - startedAt) / 1000
   const { user, system } = process.cpuUsage(nodeBefore)
   return {
-    postgresMicros: (bench.cpuMicros() - postgresBefore) / items.length,
-    nodeMicros: (user + system) / items.length,
-    perSecond: items.length / seconds,
+    times,
+    seconds,
+    postgresMicros: bench.cpuMicros() - postgresBefore,
+    nodeMicros: user + system,
+  }
+}
+
+function sum(slices: readonly Slice[]): Run {
+  const times = slices.flatMap((slice) => slice.times)
+  const total = (key: 'seconds' | 'postgresMicros' | 'nodeMicros') =>
+    slices.reduce((all, slice) => all + slice[key], 0)
+  return {
+    perSecond: times.length / total('seconds'),
     p50: quantile(times, 0.5),
     p99: quantile(times, 0.99),
+    postgresMicros: total('postgresMicros') / times.length,
+    nodeMicros: total('nodeMicros') / times.length,
   }
 }
 

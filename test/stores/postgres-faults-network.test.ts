@@ -392,21 +392,3 @@ describe('a server that is half a second late', () => {
     await until('nobody waits', async () => node.pool.waitingCount === 0)
   })
 })
-
-describe('a server that is far away', () => {
-  // 50: connecting takes most of the deadline; 100: more than the deadline.
-  it.each([50, 100])(
-    'is followed as long as its answers come within the deadline (%i ms)',
-    async (ms) => {
-      proxy.delay(ms)
-      const node = await openNode({ url: server.url, schema, via: proxy })
-      const tokens = await node.login()
-      expect(await node.refreshed(tokens.refresh)).toMatchObject({ status: 200 })
-      proxy.cutAll()
-      await node.recovered()
-      await node.sighted()
-      expect(node.pool.totalCount).toBeLessThanOrEqual(10)
-    },
-    10_000,
-  )
-})
