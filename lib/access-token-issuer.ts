@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { SignJWT } from 'jose'
 import { isReservedClaim } from './access-token-claims.ts'
 import { AuthError, InternalError } from './errors.ts'
 import { MAX_GENERATION } from './rotation.ts'
 import type { Attributes, JsonObject, SessionRecord } from './session.ts'
-import type { SigningKey } from './signing-keys.ts'
+import type { SigningKey } from './sign-jwt.ts'
+import { signedLength, signJwt } from './sign-jwt.ts'
 import type { UserRef } from './user.ts'
 
 /** What an issuer is made of. */
@@ -39,7 +39,8 @@ export interface AccessTokenIssuer {
   /**
    * Signs an access token for a session as it is now. It ends before the session does.
    *
-   * @throws {AuthError} `session_ended` when the session has less than a second to live
+   * @throws {AuthError} `session_ended` when the session has less than a second to live,
+   *   `signing_unavailable` when the key cannot be used now
    * @throws {InternalError} `internal_error` when the token would be too long
    */
   issue(session: SessionRecord): Promise<IssuedAccessToken>
@@ -58,6 +59,9 @@ export const LARGE_TOKEN_LENGTH = 1024
 
 /** The longest access token that is issued, in characters; a cookie holds 4096 with its attributes. */
 export const MAX_ISSUED_LENGTH = 3584
+
+/** `typ` of an access token (RFC 9068 §2.1). */
+const TYPE = 'at+jwt'
 
 /** By how much a token may live shorter, so that the tabs of a browser do not refresh in step. */
 const JITTER = 0.05
@@ -129,10 +133,8 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
       const exp = Math.min(iat + lifetimeS, Math.floor(deadline / 1000))
       if (exp <= iat) throw new AuthError('session_ended', 'the session has ended')
       const jti = randomBytes(16).toString('base64url')
-      const { alg, kid, key } = keys.active
-      const token = await new SignJWT(payloadOf({ ...session, jti, iat, exp }))
-        .setProtectedHeader({ alg, typ: 'at+jwt', kid })
-        .sign(key)
+      const payload = payloadOf({ ...session, jti, iat, exp })
+      const token = await signJwt(keys.active, payload, TYPE)
       refuseTooLong(token.length)
       if (token.length > LARGE_TOKEN_LENGTH) {
         const message = `an access token has ${token.length} characters, and every request carries it`
@@ -141,22 +143,9 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
       return { token, jti, expiresAt: exp * 1000, expiresInS: exp - iat }
     },
     assertFits(attributes, user) {
-      const { alg, kid, key } = keys.active
-      const payload = JSON.stringify(payloadOf({ ...LONGEST, user, attributes }))
-      const header = JSON.stringify({ alg, typ: 'at+jwt', kid })
-      // ES256 and EdDSA signatures have 64 bytes, those of RSA as many as the modulus.
-      const signatureBytes = (key.asymmetricKeyDetails?.modulusLength ?? 512) / 8
-      const length = [header, payload]
-        .map((part) => encodedLength(Buffer.byteLength(part)) + 1)
-        .reduce((sum, part) => sum + part, encodedLength(signatureBytes))
-      refuseTooLong(length)
+      refuseTooLong(signedLength(keys.active, payloadOf({ ...LONGEST, user, attributes }), TYPE))
     },
   }
-}
-
-/** How many characters of base64url so many bytes become. */
-function encodedLength(bytes: number): number {
-  return Math.ceil((bytes * 4) / 3)
 }
 
 function refuseTooLong(length: number): void {

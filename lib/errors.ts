@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'refresh_reused'
   | 'user_invalid'
   | 'user_lookup_failed'
+  | 'signing_unavailable'
   | 'version_conflict'
   | 'store_unavailable'
   | 'revocation_unconfirmed'
@@ -103,6 +104,7 @@ const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
   refresh_reused: 401,
   user_invalid: 400,
   user_lookup_failed: 503,
+  signing_unavailable: 503,
 }
 
 /** A request that is refused. `message` is public text; what is private is in `cause` only. */

@@ -2,10 +2,13 @@ import type { KeyObject } from 'node:crypto'
 import { generateKeyPairSync } from 'node:crypto'
 import type { Algorithm, VerificationKey } from './access-token-format.ts'
 import { ConfigError } from './errors.ts'
+import { localSigner } from './local-signer.ts'
+import type { SigningKey } from './sign-jwt.ts'
 import type { PublicMembers, SigningJwk, SigningKeyInput } from './signing-key.ts'
 import { parseSigningKey, publicMembers, thumbprintOf } from './signing-key.ts'
 
 export type { Algorithm, VerificationKey } from './access-token-format.ts'
+export type { SigningKey } from './sign-jwt.ts'
 export type { SigningJwk, SigningKeyInput, SigningPem } from './signing-key.ts'
 
 /** A public key as `jwks.json` shows it. It has public members only. */
@@ -13,13 +16,6 @@ export interface PublicJwk extends PublicMembers {
   readonly kid: string
   readonly alg: Algorithm
   readonly use: 'sig'
-}
-
-/** The private key that signs. */
-export interface SigningKey {
-  readonly kid: string
-  readonly alg: Algorithm
-  readonly key: KeyObject
 }
 
 /** The keys of one issuer: one signs, all verify. */
@@ -52,7 +48,7 @@ export function parseSigningKeys(inputs: readonly SigningKeyInput[]): SigningKey
     if (thumbprints.has(thumbprint)) throw new ConfigError(option, 'is a key listed before it')
     if (position === 0) {
       if (privateKey === undefined) throw new ConfigError(option, 'signs, so it must be private')
-      active = Object.freeze({ kid, alg, key: privateKey })
+      active = localSigner(kid, alg, privateKey)
     }
     byKid.set(kid, Object.freeze({ kid, alg, key: publicKey }))
     thumbprints.add(thumbprint)

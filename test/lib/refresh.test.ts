@@ -145,6 +145,7 @@ describe('refreshOutcome', () => {
     rate_limited: 'retryable',
     user_invalid: 'retryable',
     user_lookup_failed: 'retryable',
+    signing_unavailable: 'retryable',
     version_conflict: 'retryable',
     store_unavailable: 'retryable',
     revocation_unconfirmed: 'retryable',
