@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'forbidden'
   | 'cross_origin'
   | 'invalid_credentials'
+  | 'invalid_client'
   | 'stale_login'
   | 'session_limit'
   | 'rate_limited'
@@ -97,6 +98,7 @@ const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
   forbidden: 403,
   cross_origin: 403,
   invalid_credentials: 401,
+  invalid_client: 401,
   stale_login: 401,
   session_limit: 403,
   rate_limited: 429,

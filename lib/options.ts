@@ -18,6 +18,7 @@ import { parseRateLimits } from './rate-limit-options.ts'
 import type { RotationPolicy } from './rotation.ts'
 import type { Session } from './auth.ts'
 import type { JsonObject, Lifetimes } from './session.ts'
+import type { ServiceAuthenticator } from './service.ts'
 import type { SigningKeyInput } from './signing-keys.ts'
 import type { SessionLimit, Store } from './store.ts'
 import { rejectUnknownOptions } from './unknown-options.ts'
@@ -94,6 +95,14 @@ export interface CoreOptions<Claims extends object, Req> {
     | undefined
   /** Who may see and end other users' sessions, and read the audit trail. @defaultValue nobody */
   readonly authorizeAdmin?: ((auth: Auth<Claims>, req: Req) => MaybePromise<boolean>) | undefined
+  /**
+   * Says which backend service sent a request: who may introspect and revoke tokens, and have tokens of
+   * its own. One authenticator, such as `serviceSecrets({ … })`, or several, of which the first that
+   * knows decides. What one throws is 500, never a pass.
+   *
+   * @defaultValue there are none, nor the routes for them
+   */
+  readonly services?: ServiceAuthenticator<Req> | readonly ServiceAuthenticator<Req>[] | undefined
   /** Life of an access token. @defaultValue `'15m'` */
   readonly accessTokenTtl?: Duration | undefined
   /** Longest pause between two activities of a session. At most `absoluteTimeout`. @defaultValue `'7d'` */
@@ -233,6 +242,7 @@ const KNOWN = [
   'authenticate',
   'loadUser',
   'authorizeAdmin',
+  'services',
   'accessTokenTtl',
   'idleTimeout',
   'absoluteTimeout',

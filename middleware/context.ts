@@ -7,6 +7,7 @@ import { InternalError } from '../lib/errors.ts'
 import type { RequestFacts } from '../lib/events.ts'
 import type { CoreOptions, Delivery } from '../lib/options.ts'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
+import type { ServiceAuthenticator } from '../lib/service.ts'
 import type { SessionRecord } from '../lib/session.ts'
 import type { CookieWatch } from './doctor-cookies.ts'
 
@@ -51,6 +52,8 @@ export interface Context<Claims extends object> {
   readonly core: Core
   readonly checks: SessionChecks
   readonly options: LatchkeyOptions<Claims>
+  /** What authenticates services, in the order they are asked; empty when the app has none. */
+  readonly services: readonly ServiceAuthenticator<Request>[]
   /** Failures of hooks that `onEvent` has heard of. */
   readonly reported: WeakSet<InternalError>
   /** Whether a session on another device is worth an event again, by session id. */

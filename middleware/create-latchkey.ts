@@ -10,6 +10,7 @@ import { findEnvironment, finding, refuseErrors } from '../lib/findings.ts'
 import { createKeyRing } from '../lib/key-ring.ts'
 import { DELIVERIES, oneOf, parseOptions } from '../lib/options.ts'
 import { findSecrets } from '../lib/secret-findings.ts'
+import { parseServices } from '../lib/service.ts'
 import type { Sessions } from '../lib/sessions.ts'
 import { createSessions } from '../lib/sessions.ts'
 import type { PublicJwk } from '../lib/signing-keys.ts'
@@ -133,6 +134,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
   if (typeof options.delivery !== 'function') {
     oneOf('delivery', options.delivery ?? 'cookie', DELIVERIES)
   }
+  const services = parseServices(options.services)
   // null comes from configuration that is not there: it must not count as given.
   const given = {
     secrets: options.secrets ?? undefined,
@@ -167,6 +169,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     core,
     checks: createSessionChecks(core),
     options,
+    services,
     reported: new WeakSet(),
     isDeviceNews: (sid) => isDeviceNews(sid, 1),
     memo: createMemo(),

@@ -52,6 +52,7 @@ export type {
   Sessions,
   UserName,
 } from '../lib/sessions.ts'
+export type { Service, ServiceAuthenticator, ServiceKit, ServiceMethod } from '../lib/service.ts'
 export { generateSigningKey } from '../lib/signing-keys.ts'
 export type { Algorithm, PublicJwk, SigningKeyInput } from '../lib/signing-keys.ts'
 export type * from '../lib/store.ts'

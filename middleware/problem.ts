@@ -45,6 +45,8 @@ export function sendProblem(
 /** The `WWW-Authenticate` of an error, null when it needs none. */
 export function challengeOf(error: AnswerableError, scheme: Scheme): string | null {
   if (!(error instanceof AuthError)) return null
+  // RFC 6749 §5.2, RFC 7617 §2: whichever way the service tried.
+  if (error.code === 'invalid_client') return 'Basic realm="services", charset="UTF-8"'
   const name = challengeError(error)
   // RFC 6750 §3: no error attribute when the request carried no credentials.
   if (name === null) return error.status === 401 ? scheme : null

@@ -46,10 +46,14 @@ export async function countStepUp<Claims extends object>(
   })
 }
 
-const BAD_TOKEN: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['token_invalid', 'refresh_invalid'])
+const BAD_TOKEN: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'token_invalid',
+  'refresh_invalid',
+  'invalid_client',
+])
 
 /**
- * Counts a request that was refused because its token is none of ours. One that is right but over, or
+ * Counts a request that was refused because its token, or its service, is none of ours. One that is right but over, or
  * older than a change, is an honest client's; and good tokens never come here.
  *
  * @returns what to answer: the refusal, or `rate_limited` (429) when there were too many

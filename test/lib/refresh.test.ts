@@ -140,6 +140,7 @@ describe('refreshOutcome', () => {
     forbidden: 'retryable',
     cross_origin: 'retryable',
     invalid_credentials: 'retryable',
+    invalid_client: 'retryable',
     stale_login: 'retryable',
     session_limit: 'retryable',
     rate_limited: 'retryable',
