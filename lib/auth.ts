@@ -1,3 +1,4 @@
+import type { AccessClaims } from './access-token-claims.ts'
 import type { Device, JsonObject, SessionRecord } from './session.ts'
 
 /**
@@ -90,6 +91,22 @@ export function toSession<Claims extends object>(record: SessionRecord): Session
     authTime: record.authTime,
     expiresAt: record.absoluteDeadline,
     idleExpiresAt: record.idleDeadline,
+  }
+}
+
+/** Who an access token alone says is asking. */
+export function authFromClaims<Claims extends object>(claims: AccessClaims): Auth<Claims> {
+  return {
+    kind: 'jwt',
+    userId: claims.sub,
+    sessionId: claims.sid,
+    tenant: claims.tenant,
+    roles: claims.roles,
+    scope: claims.scope,
+    level: claims.level,
+    authTime: claims.authTimeMs,
+    claims: typedClaims<Claims>(claims.claims),
+    checked: false,
   }
 }
 

@@ -1,5 +1,6 @@
 import { HeardSet, REVOKED } from './heard-set.ts'
 import type { FeedEntry, FeedPage, FeedReadInput } from './store.ts'
+import { unref } from './unref.ts'
 
 /**
  * Why a node cannot know that it has heard everything.
@@ -218,7 +219,7 @@ export class FeedFollower {
       }
     })
     const timer = setTimeout(() => giveUp(`no answer within ${limitMs} ms`), limitMs)
-    timer.unref()
+    unref(timer)
     signal.addEventListener('abort', onStop, { once: true })
     try {
       const read = this.#options.read({ cursor: this.#cursor, waitMs, signal: call.signal })
@@ -276,7 +277,7 @@ export class FeedFollower {
         resolve()
       }
       const timer = setTimeout(wake, ms)
-      timer.unref()
+      unref(timer)
       signal.addEventListener('abort', wake)
     })
   }

@@ -13,6 +13,8 @@ import type { Duration } from './duration.ts'
 import { parseDuration } from './duration.ts'
 import { ConfigError } from './errors.ts'
 import type { LatchkeyEvent } from './events.ts'
+import type { OnStoreFailure } from './option-values.ts'
+import { ON_STORE_FAILURE, oneOf, parseAudience, parseIssuer } from './option-values.ts'
 import type { RateLimitOptions, RateLimitSettings } from './rate-limit-options.ts'
 import { parseRateLimits } from './rate-limit-options.ts'
 import type { RotationPolicy } from './rotation.ts'
@@ -25,9 +27,6 @@ import { rejectUnknownOptions } from './unknown-options.ts'
 
 /** How credentials reach the client. */
 export type Delivery = 'cookie' | 'body'
-
-/** What happens to a plain access token while neither the feed nor the store can be asked. */
-export type OnStoreFailure = 'accept-signature' | 'deny'
 
 /** Options of the cookies. All cookies are HttpOnly with `Path=/`. */
 export interface CookieOptions {
@@ -343,26 +342,6 @@ export function parseOptions<Claims extends object, Req>(
 /** The values of `delivery` and `accessToken`. */
 export const DELIVERIES: readonly Delivery[] = ['cookie', 'body']
 
-/** The values of `onStoreFailure`. */
-export const ON_STORE_FAILURE: readonly OnStoreFailure[] = ['accept-signature', 'deny']
-
-/**
- * A value that must be one of a few.
- *
- * @throws {ConfigError} `invalid_option` naming the choices
- */
-export function oneOf<Value extends string>(
-  name: string,
-  value: unknown,
-  allowed: readonly Value[],
-): Value {
-  const found = allowed.find((candidate) => candidate === value)
-  if (found === undefined) {
-    throw new ConfigError(name, `must be ${allowed.map((text) => `'${text}'`).join(' or ')}`)
-  }
-  return found
-}
-
 type DurationOption = {
   [Name in keyof typeof DEFAULTS]: (typeof DEFAULTS)[Name] extends Duration ? Name : never
 }[keyof typeof DEFAULTS]
@@ -374,35 +353,6 @@ function duration<Claims extends object, Req>(
   maxMs: number,
 ): number {
   return parseDuration(name, options[name] ?? DEFAULTS[name], { minMs, maxMs })
-}
-
-function parseIssuer(issuer: unknown): URL {
-  // URL trims blanks, but the issuer stands in tokens as it is written.
-  if (typeof issuer !== 'string' || /[\s\p{Cc}]/u.test(issuer) || !URL.canParse(issuer)) {
-    throw new ConfigError('issuer', "must be an absolute URL, such as 'https://app.example'")
-  }
-  const url = new URL(issuer)
-  const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(url.hostname)
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback)) {
-    throw new ConfigError('issuer', 'must be https; http is for loopback only')
-  }
-  // RFC 8414 §2: no query and no fragment, not even an empty one.
-  if (/[?#]/.test(issuer) || url.username !== '' || url.password !== '') {
-    throw new ConfigError('issuer', 'must have no query, fragment or credentials')
-  }
-  return url
-}
-
-function parseAudience(audience: unknown): readonly string[] {
-  const list: unknown = typeof audience === 'string' ? [audience] : audience
-  if (!Array.isArray(list) || list.length === 0 || !list.every(isText)) {
-    throw new ConfigError('audience', 'must be a text or a list of texts')
-  }
-  return [...list]
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
 }
 
 /**

@@ -1,3 +1,5 @@
+import { base64url } from 'jose'
+
 /** The members of an RSA key as a JWK has them (RFC 7518 §6.3), base64url. */
 export interface RsaMembers {
   readonly n?: string | undefined
@@ -50,6 +52,7 @@ function powersOf65537(prime: number): ReadonlySet<number> {
 }
 
 function toInteger(member: string | undefined): bigint {
-  const hex = Buffer.from(member ?? '', 'base64url').toString('hex')
+  const bytes = base64url.decode(member ?? '')
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
   return BigInt(`0x${hex === '' ? '0' : hex}`)
 }

@@ -1,23 +1,15 @@
-import type { NextFunction, Request, Response } from 'express'
+import type { Request } from 'express'
 import type { Auth } from '../lib/auth.ts'
 import type { SessionChecks } from '../lib/check-session.ts'
 import type { Core } from '../lib/core.ts'
-import type { AnyLatchkeyError } from '../lib/errors.ts'
 import { InternalError } from '../lib/errors.ts'
 import type { RequestFacts } from '../lib/events.ts'
 import type { CoreOptions, Delivery } from '../lib/options.ts'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { ServiceAuthenticator } from '../lib/service.ts'
 import type { SessionRecord } from '../lib/session.ts'
+import type { ErrorHandler } from './answer.ts'
 import type { CookieWatch } from './doctor-cookies.ts'
-
-/** Answers what a guard or route refused, in the place of latchkey's problem+json. */
-export type ErrorHandler = (
-  error: AnyLatchkeyError,
-  req: Request,
-  res: Response,
-  next: NextFunction,
-) => void
 
 /** Everything `createLatchkey` takes. */
 export interface LatchkeyOptions<Claims extends object> extends CoreOptions<Claims, Request> {

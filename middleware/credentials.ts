@@ -4,6 +4,7 @@ import { readCookie } from '../lib/cookies.ts'
 import { AuthError } from '../lib/errors.ts'
 import type { SessionToken } from '../lib/session-token.ts'
 import { readSessionToken } from '../lib/session-token.ts'
+import { readAuthorization } from './authorization.ts'
 import type { Context } from './context.ts'
 
 /** Where a credential came from: only what a browser adds by itself needs the cross-origin check. */
@@ -20,7 +21,6 @@ export interface Presented {
 /** Which kinds a guard takes. */
 export type Accepts = 'access' | 'session' | 'both'
 
-const AUTHORIZATION = /^([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]*) +([^\s].*)$/
 const MAX_DUPLICATES = 4
 
 /**
@@ -60,33 +60,6 @@ const SCHEMES: ReadonlyMap<string, 'access' | 'session'> = new Map([
   ['bearer', 'access'],
   ['session', 'session'],
 ])
-
-/**
- * The `Authorization` header, its scheme in lower case (RFC 9110 §11.1).
- *
- * @throws {AuthError} `credentials_ambiguous` when it stands twice: Node keeps the first silently
- */
-export function readAuthorization(
-  req: Request,
-): { readonly scheme: string; readonly text: string } | null {
-  const { authorization } = req.headers
-  if (authorization === undefined) return null
-  if (countAuthorization(req.rawHeaders) > 1) {
-    throw new AuthError('credentials_ambiguous', 'more than one Authorization header')
-  }
-  const match = AUTHORIZATION.exec(authorization)
-  const [, scheme = '', text = ''] = match ?? []
-  return { scheme: scheme.toLowerCase(), text }
-}
-
-function countAuthorization(rawHeaders: readonly string[]): number {
-  let count = 0
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index]
-    if (name?.length === 13 && name.toLowerCase() === 'authorization') count++
-  }
-  return count
-}
 
 /** The distinct values of one of our cookies. */
 export function cookieTexts<Claims extends object>(

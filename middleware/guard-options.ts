@@ -5,8 +5,9 @@ import { parseDuration } from '../lib/duration.ts'
 import { ConfigError } from '../lib/errors.ts'
 import type { Requirements } from '../lib/guard-policy.ts'
 import { isIdentifier } from '../lib/identifier.ts'
-import type { MaybePromise, OnStoreFailure } from '../lib/options.ts'
-import { ON_STORE_FAILURE, oneOf } from '../lib/options.ts'
+import type { OnStoreFailure } from '../lib/option-values.ts'
+import { ON_STORE_FAILURE, oneOf } from '../lib/option-values.ts'
+import type { MaybePromise } from '../lib/options.ts'
 import { rejectUnknownOptions } from '../lib/unknown-options.ts'
 
 /** Options of every guard. */

@@ -1,12 +1,13 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { NextFunction, Request, Response } from 'express'
+import type { Request } from 'express'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { Auth } from '../lib/auth.ts'
-import { toSession, typedClaims } from '../lib/auth.ts'
+import { toSession } from '../lib/auth.ts'
 import type { ErrorCode } from '../lib/errors.ts'
-import { AuthError, ConfigError } from '../lib/errors.ts'
+import { AuthError } from '../lib/errors.ts'
 import { decideAccess } from '../lib/guard-policy.ts'
 import type { SessionRecord } from '../lib/session.ts'
+import type { Guard } from './as-guard.ts'
+import { asGuard } from './as-guard.ts'
 import type { Context } from './context.ts'
 import { hookFailure, requestFacts } from './context.ts'
 import type { Accepts, Presented } from './credentials.ts'
@@ -20,26 +21,6 @@ import { presentedDevice } from '../lib/device.ts'
 import { answerFailure } from './failure.ts'
 import type { Scheme } from './problem.ts'
 import { countBadToken } from './rate-limits.ts'
-
-/**
- * An Express middleware that lets a request pass with `req.auth`, or answers it. Never sets a cookie.
- * Typed by what Node gives, so that a route keeps what Express infers of its path.
- */
-export type Guard = (
-  req: IncomingMessage,
-  res: ServerResponse,
-  next: (error?: unknown) => void,
-) => Promise<void>
-
-/** Names a handler for stacks, and types it as Express calls it. */
-export function asGuard(
-  name: string,
-  handle: (req: Request, res: Response, next: NextFunction) => Promise<void>,
-): Guard {
-  Object.defineProperty(handle, 'name', { value: name })
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only Express calls it
-  return handle as unknown as Guard
-}
 
 /** How one kind of guard authenticates what the request carries. */
 export type Authenticate<Claims extends object> = (
@@ -321,48 +302,4 @@ export function authFromRecord<Claims extends object>(
     session,
     checked,
   }
-}
-
-/** `req.auth` from an access token alone. */
-export function authFromClaims<Claims extends object>(claims: AccessClaims): Auth<Claims> {
-  return {
-    kind: 'jwt',
-    userId: claims.sub,
-    sessionId: claims.sid,
-    tenant: claims.tenant,
-    roles: claims.roles,
-    scope: claims.scope,
-    level: claims.level,
-    authTime: claims.authTimeMs,
-    claims: typedClaims<Claims>(claims.claims),
-    checked: false,
-  }
-}
-
-/**
- * Catches a factory that was passed on without being called. `app.use` asks a function for `handle`
- * to find out whether it is an app, so the mistake shows at start; elsewhere the first request finds
- * it.
- */
-export function refuseUncalled<Factory extends (...args: never[]) => unknown>(
-  name: string,
-  factory: Factory,
-): Factory {
-  const uncalled = () => new ConfigError(name, `is a factory: write ${name}(), not ${name}`)
-  const called = (...args: Parameters<Factory>): ReturnType<Factory> => {
-    const first: unknown = args[0]
-    if (typeof first === 'object' && first !== null && 'rawHeaders' in first) throw uncalled()
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- its own return type
-    return factory(...args) as ReturnType<Factory>
-  }
-  Object.defineProperties(called, {
-    name: { value: name },
-    handle: {
-      get() {
-        throw uncalled()
-      },
-    },
-  })
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- same parameters, same result
-  return called as unknown as Factory
 }

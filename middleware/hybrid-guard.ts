@@ -1,15 +1,16 @@
 import type { Request } from 'express'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { RegisteredClaims } from '../lib/auth.ts'
+import { authFromClaims } from '../lib/auth.ts'
 import { StoreUnavailable } from '../lib/errors.ts'
 import { decideCheck } from '../lib/guard-policy.ts'
 import type { SessionRecord } from '../lib/session.ts'
 import { touchIntervalMs } from '../lib/session.ts'
 import { checkBlind } from './blind.ts'
 import type { Context } from './context.ts'
-import type { Authenticated, Guard } from './guard.ts'
+import type { Guard } from './as-guard.ts'
+import type { Authenticated } from './guard.ts'
 import {
-  authFromClaims,
   authFromRecord,
   checkPresentedSession,
   checkedBefore,

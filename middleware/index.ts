@@ -2,10 +2,11 @@ import './express.ts'
 
 export { createLatchkey } from './create-latchkey.ts'
 export type { Latchkey } from './create-latchkey.ts'
-export type { ErrorHandler, LatchkeyOptions } from './context.ts'
+export type { ErrorHandler } from './answer.ts'
+export type { LatchkeyOptions } from './context.ts'
 export type { CredentialsJson, SessionJson } from './deliver.ts'
 export type { AuditEventJson } from './audit-route.ts'
-export type { Guard } from './guard.ts'
+export type { Guard } from './as-guard.ts'
 export type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
 export type { Health } from './health.ts'
 export type { AnswerableError } from './problem.ts'
@@ -37,13 +38,8 @@ export type { CookieRole } from '../lib/cookies.ts'
 export type { CorsOptions } from '../lib/cors-options.ts'
 export type { SiteData } from '../lib/clear-site-data.ts'
 export type { RateLimit, RateLimitName, RateLimitOptions } from '../lib/rate-limit-options.ts'
-export type {
-  CookieOptions,
-  CoreOptions,
-  Delivery,
-  MaybePromise,
-  OnStoreFailure,
-} from '../lib/options.ts'
+export type { OnStoreFailure } from '../lib/option-values.ts'
+export type { CookieOptions, CoreOptions, Delivery, MaybePromise } from '../lib/options.ts'
 export type { Attributes, Device, JsonObject, JsonValue } from '../lib/session.ts'
 export type {
   OpenedSession,

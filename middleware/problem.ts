@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http'
 import type { Response } from 'express'
 import type { AnyLatchkeyError, ErrorCode } from '../lib/errors.ts'
 import { AuthError } from '../lib/errors.ts'
@@ -9,37 +8,71 @@ export type Scheme = 'Bearer' | 'Session'
 /** Everything that can be answered; a wrong option never gets as far as a request. */
 export type AnswerableError = Exclude<AnyLatchkeyError, { readonly code: 'invalid_option' }>
 
+/** An answer to a request that was refused or failed, whatever the framework. */
+export interface Problem {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  /** problem+json (RFC 9457). */
+  readonly body: string
+}
+
+/** RFC 9110 §15, RFC 6585 §4. */
+const TITLES: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  409: 'Conflict',
+  413: 'Content Too Large',
+  415: 'Unsupported Media Type',
+  429: 'Too Many Requests',
+  500: 'Internal Server Error',
+  503: 'Service Unavailable',
+}
+
 /**
- * Answers with problem+json (RFC 9457) and the challenge that belongs to it. Says nothing that is
+ * The problem+json (RFC 9457) of an error and the challenge that belongs to it. Says nothing that is
  * not in the error's public part.
  *
  * @param extra - further members of the body
  */
-export function sendProblem(
-  res: Response,
+export function problemOf(
   error: AnswerableError,
   scheme: Scheme,
   extra: Readonly<Record<string, string>> = {},
-): void {
+): Problem {
   const { status, code } = error
   const challenge = challengeOf(error, scheme)
-  res
-    .status(status)
-    .set(error.headers)
-    .set('Cache-Control', 'no-store')
-    .set('Content-Type', 'application/problem+json; charset=utf-8')
-  if (challenge !== null) res.set('WWW-Authenticate', challenge)
   const detail = status === 500 ? 'the server failed to handle the request' : error.message
-  res.send(
-    JSON.stringify({
+  return {
+    status,
+    headers: {
+      ...error.headers,
+      'Cache-Control': 'no-store',
+      'Content-Type': 'application/problem+json; charset=utf-8',
+      ...(challenge === null ? {} : { 'WWW-Authenticate': challenge }),
+    },
+    body: JSON.stringify({
       type: 'about:blank',
-      title: STATUS_CODES[status],
+      title: TITLES[status],
       status,
       code,
       detail,
       ...extra,
     }),
-  )
+  }
+}
+
+/** Answers with {@link problemOf}. */
+export function sendProblem(
+  res: Response,
+  error: AnswerableError,
+  scheme: Scheme,
+  extra?: Readonly<Record<string, string>>,
+): void {
+  const { status, headers, body } = problemOf(error, scheme, extra)
+  res.status(status).set(headers).send(body)
 }
 
 /** The `WWW-Authenticate` of an error, null when it needs none. */

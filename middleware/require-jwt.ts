@@ -1,12 +1,7 @@
+import { authFromClaims } from '../lib/auth.ts'
+import type { Guard } from './as-guard.ts'
 import type { Context } from './context.ts'
-import type { Guard } from './guard.ts'
-import {
-  authFromClaims,
-  authFromRecord,
-  checkedBefore,
-  runGuard,
-  verifyPresentedAccess,
-} from './guard.ts'
+import { authFromRecord, checkedBefore, runGuard, verifyPresentedAccess } from './guard.ts'
 import type { GuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
 import { checkBlind } from './blind.ts'

@@ -1,6 +1,6 @@
 import type { RegisteredClaims } from '../lib/auth.ts'
 import type { Context } from './context.ts'
-import type { Guard } from './guard.ts'
+import type { Guard } from './as-guard.ts'
 import { authFromRecord, checkPresentedSession, runGuard } from './guard.ts'
 import type { SessionGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'

@@ -5,7 +5,7 @@ import type { Service, ServiceAuthenticator, ServiceKit } from '../lib/service.t
 import { isService } from '../lib/service.ts'
 import type { Context } from './context.ts'
 import { hookFailure, requestFacts } from './context.ts'
-import { readAuthorization } from './credentials.ts'
+import { readAuthorization } from './authorization.ts'
 import { countBadToken } from './rate-limits.ts'
 
 /**

@@ -423,7 +423,7 @@ describe('too much news', () => {
     await party.answer()
     await party.answer()
     expect(follower.blindness()).toBeNull()
-  })
+  }, 60_000)
 })
 
 describe('a read', () => {

@@ -2,7 +2,8 @@ import { describe, expect, it } from '@jest/globals'
 import * as fc from 'fast-check'
 import type { ConfigError } from '../../lib/errors.ts'
 import type { CoreOptions, Settings } from '../../lib/options.ts'
-import { DEFAULTS, oneOf, parseOptions } from '../../lib/options.ts'
+import { oneOf } from '../../lib/option-values.ts'
+import { DEFAULTS, parseOptions } from '../../lib/options.ts'
 import type { JsonObject } from '../../lib/session.ts'
 
 type Options = CoreOptions<JsonObject, unknown>
