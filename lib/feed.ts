@@ -1,4 +1,4 @@
-import { HeardSet, REVOKED } from './heard-set.ts'
+import { HeardSet, KEYS_ENTRY, REVOKED } from './heard-set.ts'
 import type { FeedEntry, FeedPage, FeedReadInput } from './store.ts'
 import { unref } from './unref.ts'
 
@@ -34,6 +34,8 @@ export interface FeedFollowerOptions {
   readonly onSight?: (cause: BlindCause | null) => void
   /** Something may have been missed: what was cached of sessions is worth nothing now. */
   readonly onBreak?: () => void
+  /** The signing keys have changed, or may have: read them anew. */
+  readonly onKeys?: () => void
   /** A read failed; the follower goes on. */
   readonly onError?: (error: unknown) => void
 }
@@ -188,6 +190,8 @@ export class FeedFollower {
     this.#heard.turn()
     this.hear(page.entries)
     this.#clockOffsetMs = page.now - this.#options.clock()
+    const mayHaveLost = page.rolledBack || !page.complete
+    if (mayHaveLost || page.entries.some(({ sid }) => sid === KEYS_ENTRY)) this.#options.onKeys?.()
     if (page.rolledBack) this.#heal()
     if (!page.complete && this.#cursor !== null) {
       // Start over: what the retained feed no longer has voids no token that is still alive.

@@ -4,6 +4,12 @@ import type { FeedEntry } from './store.ts'
 export const REVOKED: number = Infinity
 
 /**
+ * The name of feed entries that tell of the signing keys; `ver` is the version of their document. No
+ * session is called so: session ids have 24 characters.
+ */
+export const KEYS_ENTRY = 'keys'
+
+/**
  * What a node remembers of the feed: per session id the highest `ver` heard.
  *
  * Two maps take turns, so that forgetting costs nothing per entry: an entry lives at least

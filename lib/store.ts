@@ -92,11 +92,15 @@ export interface Store {
     query(query: AuditQuery): Promise<Page<AuditEvent>>
   }
 
-  /** One document for signing keys that the nodes manage together. */
+  /** One document for the signing keys that the nodes manage together. */
   readonly keys: {
     /** The document and its version, or null when none was saved. */
     load(): Promise<KeysDocument | null>
-    /** Saves if the stored version is still `expected` (0: none was saved). Says whether it did. */
+    /**
+     * Saves if the stored version is still `expected` (0: none was saved). Says whether it did. In the
+     * same step the feed gets an entry whose `sid` is `'keys'` and whose `ver` is the new version; no
+     * session id is that short. Where it did not save, it appends nothing.
+     */
     save(expected: number, document: string): Promise<boolean>
   }
 
@@ -316,7 +320,7 @@ export interface KeysDocument {
 
 /**
  * One entry of the feed: everything of this session older than `ver` is void. `Infinity` is a
- * revocation.
+ * revocation. The `sid` `'keys'` stands for the signing keys: their document has a new version, `ver`.
  */
 export interface FeedEntry {
   readonly sid: string

@@ -1,5 +1,6 @@
 import cluster from 'node:cluster'
 import { setImmediate } from 'node:timers/promises'
+import { KEYS_ENTRY } from '../../lib/heard-set.ts'
 import type { KeysDocument, LimitState, Store } from '../../lib/store.ts'
 import { MemoryAudit } from './audit.ts'
 import { ExpiringMap } from './expiring-map.ts'
@@ -65,6 +66,7 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): {
   function save(expected: number, document: string): boolean {
     if ((keys?.version ?? 0) !== expected) return false
     keys = Object.freeze({ version: expected + 1, document })
+    feed.append({ sid: KEYS_ENTRY, ver: keys.version })
     return true
   }
 

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { KEYS_ENTRY } from '../../lib/heard-set.ts'
 import type { KeysDocument, LimitState } from '../../lib/store.ts'
 import type { Names } from './names.ts'
 import { text } from './record.ts'
@@ -37,7 +38,7 @@ export class PostgresService {
   }
 
   async saveKeys(expected: number, document: string): Promise<boolean> {
-    const rows = await this.#runner.run(this.#save, [expected, document])
+    const rows = await this.#runner.run(this.#save, [expected, document, this.#clock(), KEYS_ENTRY])
     return rows.length > 0
   }
 }
@@ -55,12 +56,17 @@ on conflict (key) do update set
 returning used, resets_at - ${clock('$1::bigint')}`
 }
 
-/** `$1` the expected version, `$2` the document. */
+/** `$1` the expected version, `$2` the document, `$4` the name of the feed's entry. */
 function saveSql(names: Names): string {
-  return `insert into ${names.signingKeys} as stored (version, document)
-select 1, $2::text where $1::bigint = 0
-  or exists (select from ${names.signingKeys} where version = $1::bigint)
-on conflict (single) do update set version = stored.version + 1, document = excluded.document
-  where stored.version = $1::bigint
-returning version`
+  return `with saved as (
+  insert into ${names.signingKeys} as stored (version, document)
+  select 1, $2::text where $1::bigint = 0
+    or exists (select from ${names.signingKeys} where version = $1::bigint)
+  on conflict (single) do update set version = stored.version + 1, document = excluded.document
+    where stored.version = $1::bigint
+  returning version
+)
+insert into ${names.feed} (at, sid, ver)
+select ${clock('$3::bigint')}, $4::text, version from saved
+returning ver`
 }

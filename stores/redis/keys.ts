@@ -18,6 +18,7 @@ export interface Keys {
   nameOf(user: UserRef): string
   readonly feed: string
   readonly audit: string
+  /** The signing keys; in the slot of the feed, which hears of every change. */
   readonly signing: string
   limitOf(name: string): string
 }
@@ -36,7 +37,7 @@ export function createKeys(prefix: string, hash: (text: string) => string): Keys
     nameOf,
     feed: `${prefix}:{feed}`,
     audit: `${prefix}:{audit}`,
-    signing: `${prefix}:{keys}`,
+    signing: `${prefix}:{feed}k`,
     limitOf(name) {
       const hashed = hash(name)
       return `${prefix}:{l${hashed.slice(0, SHARD_LENGTH)}}${hashed}`

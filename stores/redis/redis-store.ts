@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { KEYS_ENTRY } from '../../lib/heard-set.ts'
 import type { Store } from '../../lib/store.ts'
 import { RedisAudit } from './audit.ts'
 import { connect } from './connection.ts'
@@ -91,7 +92,8 @@ export function redisStore(options: RedisStoreOptions): Store {
           : { version: number(version), document: text(document) }
       },
       async save(expected, document) {
-        const [saved] = await runner.onKey('saveKeys', keys.signing, [expected, document])
+        const args = [expected, document, KEYS_ENTRY]
+        const [saved] = await runner.onKey('saveKeys', keys.signing, args, keys.feed)
         return number(saved) === 1
       },
     },

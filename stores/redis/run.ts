@@ -21,8 +21,13 @@ export interface Runner {
    * @throws {StoreUnavailable} `revocation_unconfirmed`
    */
   confirm(base: string): Promise<void>
-  /** A script on a key of its own. */
-  onKey(name: ScriptName, key: string, args: readonly RedisArgument[]): Promise<readonly unknown[]>
+  /** A script on a key of its own, and perhaps others of the same slot. */
+  onKey(
+    name: ScriptName,
+    key: string,
+    args: readonly RedisArgument[],
+    ...others: readonly string[]
+  ): Promise<readonly unknown[]>
 }
 
 /** Makes the runner. */
@@ -71,8 +76,9 @@ export function createRunner(options: {
         marks.map(async (mark) => confirmWrites(waiting.connection, mark, waiting.replicas)),
       )
     },
-    async onKey(name, key, args) {
-      return readReply(await connection.run(name, [key], [...common(''), ...args])).parts
+    async onKey(name, key, args, ...others) {
+      const keysOfScript = [key, ...others]
+      return readReply(await connection.run(name, keysOfScript, [...common(''), ...args])).parts
     },
   }
 }

@@ -364,11 +364,13 @@ redis.call('SET', KEYS[1], string.format('%.17g', used) .. ':' .. integer(ends),
 return {{string.format('%.17g', used), integer(ends - now)}}
 `
 
-/** KEYS[1]: the document. ARGV: expected version, document. */
+/** KEYS[1]: the document. KEYS[2]: the feed, in the same slot. ARGV: expected version, document, the entry's name. */
 const SAVE_KEYS = `
 local version = tonumber(redis.call('HGET', KEYS[1], 'v') or '0')
 if version ~= tonumber(ARGV[5]) then return {{0}} end
 redis.call('HSET', KEYS[1], 'd', ARGV[6], 'v', integer(version + 1))
+feed = KEYS[2]
+announce({ARGV[7] .. '.' .. integer(version + 1)})
 return {{1}}
 `
 

@@ -275,6 +275,26 @@ describe('what a follower hears', () => {
   })
 })
 
+describe('news of the signing keys', () => {
+  it('is told once a page, and where something may have been lost', async () => {
+    let told = 0
+    const party = await openLoaded({ onKeys: () => told++ })
+    await party.answer({ entries: revoked('one') })
+    expect(told).toBe(0)
+    const news = [2, 3].map((ver) => ({ sid: 'keys', ver }))
+    await party.answer({ entries: [...revoked('two'), ...news] })
+    expect(told).toBe(1)
+    // Told again, as after a reconnect: what the version means is not the follower's to judge.
+    await party.answer({ entries: news })
+    expect(told).toBe(2)
+    await party.answer({ rolledBack: true })
+    expect(told).toBe(3)
+    await party.answer({ complete: false })
+    expect(told).toBe(4)
+    expect(party.follower.isRevoked('keys')).toBe(false)
+  })
+})
+
 describe('freshness', () => {
   it('ends after the longest staleness, to the millisecond', async () => {
     const { follower, ...party } = await openLoaded()

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals'
 import type { AuditEvent, AuditQuery } from '../../../lib/store.ts'
 import { ODD_CURSORS } from './list.ts'
 import type { StoreInUse } from './support.ts'
-import { MINUTE, newUser, parallel, random } from './support.ts'
+import { feedEnd, heard, MINUTE, newUser, parallel, random } from './support.ts'
 
 export function describeLimit(test: StoreInUse): void {
   describe('limit.take', () => {
@@ -205,6 +205,22 @@ export function describeKeys(test: StoreInUse): void {
         version: version + 1,
         document: `document ${saved.indexOf(true)}`,
       })
+    })
+
+    it('tells the feed of each version that was saved, in the same step, and of nothing else', async () => {
+      const version = (await test.store.keys.load())?.version ?? 0
+      const cursor = await feedEnd(test.store)
+      const { signal } = new AbortController()
+      expect(await test.store.keys.save(version + 1, 'refused')).toBe(false)
+      const waiting = test.store.feed.read({ cursor, waitMs: 10_000, signal })
+      expect(await test.store.keys.save(version, 'one')).toBe(true)
+      expect((await waiting).entries).toContainEqual({ sid: 'keys', ver: version + 1 })
+      await parallel(10, () => test.store.keys.save(version + 1, 'two'))
+      await test.store.keys.load()
+      expect(await heard(test.store, cursor, ['keys'])).toEqual([
+        { sid: 'keys', ver: version + 1 },
+        { sid: 'keys', ver: version + 2 },
+      ])
     })
   })
 }
