@@ -18,6 +18,13 @@ export function isSessionId(value: unknown): value is string {
   return typeof value === 'string' && SESSION_ID.test(value)
 }
 
+const FEED_NAME = /^[A-Za-z0-9_-]{1,64}$/
+
+/** Whether the feed can name it: what latchkey draws itself always, what others draw perhaps not. */
+export function isFeedName(name: string): boolean {
+  return FEED_NAME.test(name)
+}
+
 /** Draws a session's seed: 256 random bits, 43 characters base64url. It leaves only in tokens. */
 export function drawSeed(): string {
   return randomBytes(32).toString('base64url')

@@ -41,6 +41,7 @@ export function withDeadline(store: Store, deadlineMs: number): Store {
     revokeUser: bounded('revokeUser', async (input) => store.revokeUser(input)),
     list: bounded('list', async (input) => store.list(input)),
     deny: bounded('deny', async (input) => store.deny(input)),
+    isDenied: bounded('isDenied', async (input) => store.isDenied(input)),
     limit: {
       take: bounded('limit.take', async (key, cost, windowMs) =>
         store.limit.take(key, cost, windowMs),

@@ -70,10 +70,15 @@ export interface Store {
   list(input: ListInput): Promise<Page<SessionRecord>>
 
   /**
-   * Refuses one access token by its `jti` until `expiresAt` (epoch ms), for `check`. The session
-   * lives on. Denying twice is no error.
+   * Refuses one access token by its `jti` until `expiresAt` (epoch ms), for `check` and `isDenied`.
+   * The session lives on. Denying twice is no error, and the later end counts. The denial is in the
+   * feed as a revocation of the `jti`, each time anew, unless the token is over already or its `jti`
+   * is no feed name (`isFeedName`).
    */
   deny(input: DenyInput): Promise<void>
+
+  /** Whether an access token is denied: for tokens without a session. Writes nothing. */
+  isDenied(input: DeniedInput): Promise<boolean>
 
   /** Counters for rate limits: fixed windows that start with the first take. */
   readonly limit: {
@@ -266,11 +271,14 @@ export interface Page<Item> {
 }
 
 export interface DenyInput {
-  /** Session id of the token; it says where the entry lives. */
+  /** Session id of the token, its own `jti` when it has no session; it says where the entry lives. */
   readonly sid: string
   readonly jti: string
   readonly expiresAt: number
 }
+
+/** A token by the names `deny` takes. */
+export type DeniedInput = Pick<DenyInput, 'sid' | 'jti'>
 
 export interface LimitState {
   /** Sum of the costs in this window, this one included. */
@@ -323,6 +331,7 @@ export interface KeysDocument {
  * revocation. The `sid` `'keys'` stands for the signing keys: their document has a new version, `ver`.
  */
 export interface FeedEntry {
+  /** A session id, or the `jti` of a denied token. */
   readonly sid: string
   readonly ver: number
 }

@@ -63,6 +63,7 @@ export type {
   RotationRequest,
   RotationState,
 } from '../lib/rotation.ts'
+export { isFeedName } from '../lib/session-id.ts'
 export { dueWrite, isStaleLogin, openRecord, rotatedFields } from '../lib/session.ts'
 export type { Lifetimes, NewSession, SessionRecord } from '../lib/session.ts'
 export { memoryStore } from '../stores/memory.ts'

@@ -102,6 +102,7 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): {
     revokeUser: ({ user, except }) => step(() => ({ revoked: sessions.revokeUser(user, except) })),
     list: ({ user, limit, cursor }) => step(() => table.page(user, limit, cursor, now())),
     deny: (input) => step(() => sessions.deny(input)),
+    isDenied: (input) => step(() => sessions.isDenied(input)),
     limit: { take: (key, cost, windowMs) => step(() => take(key, cost, windowMs)) },
     audit: {
       append: (events) => step(() => audit.append(events)),

@@ -1,11 +1,13 @@
 import { decideRotation } from '../../lib/rotation.ts'
 import { dueWrite, isStaleLogin, openRecord, rotatedFields } from '../../lib/session.ts'
+import { isFeedName } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
 import type {
   CheckInput,
   CheckResult,
   CreateInput,
   CreateResult,
+  DeniedInput,
   DenyInput,
   ReplaceInput,
   RevokeInput,
@@ -130,6 +132,11 @@ export class MemorySessions {
     const key = tokenKey(sid, jti)
     const until = Math.max(expiresAt, this.#denied.get(key, now)?.expiresAt ?? 0)
     if (until > now) this.#denied.set(key, true, until, now)
+    if (expiresAt > now && isFeedName(jti)) this.#feed.append({ sid: jti, ver: Infinity })
+  }
+
+  isDenied({ sid, jti }: DeniedInput): boolean {
+    return this.#denied.get(tokenKey(sid, jti), this.#now()) !== undefined
   }
 
   /** Forgets the marks and denials that are over. */

@@ -75,6 +75,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     revokeUser: async (input) => sessions.revokeUser(input),
     list: async (input) => sessions.list(input),
     deny: async (input) => sessions.deny(input),
+    isDenied: async (input) => sessions.isDenied(input),
     limit: { take: async (key, cost, windowMs) => service.take(key, cost, windowMs) },
     audit: {
       async append(events) {

@@ -17,6 +17,7 @@ export interface SessionStatements {
   readonly revokeUser: Statement
   readonly list: Statement
   readonly deny: Statement
+  readonly isDenied: Statement
 }
 
 export function sessionStatements(names: Names): SessionStatements {
@@ -31,6 +32,7 @@ export function sessionStatements(names: Names): SessionStatements {
     revokeUser: statement('revoke_user', revokeUserSql(names)),
     list: statement('list', listSql(names)),
     deny: statement('deny', denySql(names)),
+    isDenied: statement('is_denied', isDeniedSql(names)),
   }
 }
 
@@ -158,9 +160,22 @@ where s.tenant = $2::text and s.user_id = $3::text and not ${isOver('c.now', 's.
 order by s.last_seen_at desc, s.created_at desc, s.sid desc limit $4::bigint`
 }
 
-/** `$2` sid, `$3` jti, `$4` until when. */
+/** `$2` sid, `$3` jti, `$4` until when, `$5` whether the feed is told. */
 function denySql(names: Names): string {
-  return `insert into ${names.denied} as denied (sid, jti, expires_at)
-select $2::text, $3::text, $4::bigint where $4::bigint > ${clock('$1::bigint')}
+  return `with timed as materialized (
+  select now from (select ${clock('$1::bigint')} as now) c where $4::bigint > now
+), told as (
+  insert into ${names.feed} (at, sid) select now, $3::text from timed where $5::boolean
+)
+insert into ${names.denied} as denied (sid, jti, expires_at)
+select $2::text, $3::text, $4::bigint from timed
 on conflict (sid, jti) do update set expires_at = greatest(denied.expires_at, excluded.expires_at)`
+}
+
+/** `$2` sid, `$3` jti. */
+function isDeniedSql(names: Names): string {
+  return `select exists (
+  select from ${names.denied}
+  where sid = $2::text and jti = $3::text and expires_at > ${clock('$1::bigint')}
+)`
 }

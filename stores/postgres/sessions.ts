@@ -1,4 +1,5 @@
 import type { RotationDecision } from '../../lib/rotation.ts'
+import { isFeedName } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
 import { dueWrite, rotatedFields } from '../../lib/session.ts'
 import type {
@@ -6,6 +7,7 @@ import type {
   CheckResult,
   CreateInput,
   CreateResult,
+  DeniedInput,
   DenyInput,
   ListInput,
   Page,
@@ -170,7 +172,13 @@ export class PostgresSessions {
   }
 
   async deny({ sid, jti, expiresAt }: DenyInput): Promise<void> {
-    await this.#runner.run(this.#statements.deny, [this.#clock(), sid, jti, expiresAt])
+    const values = [this.#clock(), sid, jti, expiresAt, isFeedName(jti)]
+    await this.#runner.run(this.#statements.deny, values)
+  }
+
+  async isDenied({ sid, jti }: DeniedInput): Promise<boolean> {
+    const rows = await this.#runner.run(this.#statements.isDenied, [this.#clock(), sid, jti])
+    return rows[0]?.[0] === 't'
   }
 
   /** The first row of a statement that may wait for a lock. */

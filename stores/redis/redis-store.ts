@@ -71,6 +71,7 @@ export function redisStore(options: RedisStoreOptions): Store {
     revokeUser: async (input) => sessions.revokeUser(input),
     list: async (input) => sessions.list(input),
     deny: async (input) => sessions.deny(input),
+    isDenied: async (input) => sessions.isDenied(input),
     limit: {
       async take(key, cost, windowMs) {
         const [used, resetsInMs] = await runner.onKey('take', keys.limitOf(key), [cost, windowMs])
@@ -97,7 +98,13 @@ export function redisStore(options: RedisStoreOptions): Store {
         return number(saved) === 1
       },
     },
-    feed: { retentionMs: feedRetentionMs, read: async (input) => feed.read(input) },
+    feed: {
+      retentionMs: feedRetentionMs,
+      async read(input) {
+        refuseClosed() // the connection may take a moment to say so
+        return feed.read(input)
+      },
+    },
     async prune() {
       refuseClosed()
       return 0 // Redis removes what is over by itself.

@@ -86,5 +86,5 @@ export function createRunner(options: {
 /** Whether a script has put nothing into the feed, nor been called again because it had. */
 function owesNothing(name: ScriptName, [outcome]: readonly unknown[]): boolean {
   if (name === 'rotate') return text(outcome) !== 'reused'
-  return name === 'check' || name === 'list' || name === 'deny'
+  return name === 'check' || name === 'list' || name === 'isDenied'
 }

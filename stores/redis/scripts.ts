@@ -331,12 +331,19 @@ end
 return done(rows)
 `
 
-/** ARGV: sid, jti, end. */
+/** ARGV: sid, jti, end, whether the feed is told. */
 const DENY = `
 local key = base .. 'd' .. string.sub(ARGV[5], 3) .. ARGV[6]
 local ends = math.max(tonumber(ARGV[7]), tonumber(redis.call('GET', key) or '0'))
 if ends > now then redis.call('SET', key, integer(ends), 'PX', lifetime(ends - now)) end
+if tonumber(ARGV[7]) > now and ARGV[8] == '1' then announce({ARGV[6]}) end
 return done('denied')
+`
+
+/** ARGV: sid, jti. */
+const IS_DENIED = `
+local ends = redis.call('GET', base .. 'd' .. string.sub(ARGV[5], 3) .. ARGV[6])
+return done(ends and now < tonumber(ends) and 1 or 0)
 `
 
 /** Fills the feed on a Cluster. KEYS[1]: the feed. ARGV: entries. */
@@ -422,6 +429,7 @@ export type ScriptName =
   | 'revokeUser'
   | 'list'
   | 'deny'
+  | 'isDenied'
   | 'append'
   | 'take'
   | 'saveKeys'
@@ -438,6 +446,7 @@ const BODIES: Readonly<Record<ScriptName, string>> = {
   revokeUser: REVOKE_USER,
   list: LIST,
   deny: DENY,
+  isDenied: IS_DENIED,
   append: APPEND,
   take: TAKE,
   saveKeys: SAVE_KEYS,

@@ -1,9 +1,11 @@
+import { isFeedName } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
 import type {
   CheckInput,
   CheckResult,
   CreateInput,
   CreateResult,
+  DeniedInput,
   DenyInput,
   ListInput,
   Page,
@@ -142,11 +144,17 @@ export class RedisSessions {
   }
 
   async deny({ sid, jti, expiresAt }: DenyInput): Promise<void> {
-    await this.#onSession('deny', sid, [jti, expiresAt])
+    await this.#onSession('deny', sid, [jti, expiresAt, isFeedName(jti) ? '1' : ''])
+    await this.#runner.confirm(this.#keys.baseOf(sid))
+  }
+
+  async isDenied({ sid, jti }: DeniedInput): Promise<boolean> {
+    const [denied] = await this.#onSession('isDenied', sid, [jti])
+    return number(denied) === 1
   }
 
   async #onSession(
-    name: 'check' | 'rotate' | 'update' | 'revoke' | 'deny',
+    name: 'check' | 'rotate' | 'update' | 'revoke' | 'deny' | 'isDenied',
     sid: string,
     args: readonly (string | Buffer | number)[],
   ): Promise<readonly unknown[]> {

@@ -10,6 +10,7 @@ import {
   HOUR,
   LIFETIMES,
   MINUTE,
+  newSid,
   newUser,
   open,
   parallel,
@@ -220,12 +221,53 @@ export function describeCheck(test: StoreInUse): void {
       }
     })
 
-    it('appends nothing to the feed', async () => {
+    it('is in the feed as a revocation of the jti, and of nothing else', async () => {
       const session = await open(test.store)
+      const { sid } = session
       const cursor = await feedEnd(test.store)
-      const expiresAt = test.clock.now() + MINUTE
-      await test.store.deny({ sid: session.sid, jti: random(), expiresAt })
+      const [jti, expiresAt] = [random(), test.clock.now() + MINUTE]
+      await test.store.deny({ sid, jti, expiresAt })
+      expect(await heard(test.store, cursor, [jti])).toEqual([{ sid: jti, ver: Infinity }])
       expect(await heard(test.store, cursor, [session])).toEqual([])
+      const after = await feedEnd(test.store)
+      await test.store.deny({ sid, jti, expiresAt })
+      expect(await heard(test.store, after, [jti])).toEqual([{ sid: jti, ver: Infinity }])
+    })
+
+    it('appends nothing for a token that is over, nor for a name the feed does not take', async () => {
+      const session = await open(test.store)
+      const { sid } = session
+      const cursor = await feedEnd(test.store)
+      const now = test.clock.now()
+      const jti = random()
+      await test.store.deny({ sid, jti, expiresAt: now })
+      const odd = [`x ${sid}`, `x.1`, '']
+      for (const name of odd) await test.store.deny({ sid, jti: name, expiresAt: now + MINUTE })
+      expect(await heard(test.store, cursor, [jti, sid, 'x', ...odd])).toEqual([])
+    })
+  })
+
+  describe('isDenied', () => {
+    it('says of a token without a session whether it is denied, until its end', async () => {
+      const jti = newSid(newUser())
+      const other = newSid(newUser())
+      const expiresAt = test.clock.now() + MINUTE
+      const isDenied = async (name: string) => test.store.isDenied({ sid: name, jti: name })
+      expect(await isDenied(jti)).toBe(false)
+      await test.store.deny({ sid: jti, jti, expiresAt })
+      expect([await isDenied(jti), await isDenied(other)]).toEqual([true, false])
+      test.clock.set(expiresAt - 1)
+      expect(await isDenied(jti)).toBe(true)
+      test.clock.set(expiresAt)
+      expect(await isDenied(jti)).toBe(false)
+    })
+
+    it('keeps apart the tokens of two sessions', async () => {
+      const [session, other] = [await open(test.store), await open(test.store)]
+      const jti = random()
+      await test.store.deny({ sid: session.sid, jti, expiresAt: test.clock.now() + MINUTE })
+      expect(await test.store.isDenied({ sid: session.sid, jti })).toBe(true)
+      expect(await test.store.isDenied({ sid: other.sid, jti })).toBe(false)
     })
   })
 }

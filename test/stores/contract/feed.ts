@@ -227,6 +227,7 @@ export function describeFeed(test: StoreInUse): void {
         () => test.store.revokeUser({ user }),
         () => test.store.list({ user, limit: 1 }),
         () => test.store.deny({ sid, jti: 'x', expiresAt: Infinity }),
+        () => test.store.isDenied({ sid, jti: 'x' }),
         () => test.store.limit.take('x', 1, 1),
         () => test.store.audit.append([]),
         () => test.store.audit.query({ limit: 1 }),
