@@ -1,7 +1,8 @@
-import type { ChildProcess } from 'node:child_process'
+import type { ChildProcess, ForkOptions } from 'node:child_process'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { canPin } from './pin.ts'
 
 /** A process that answers each question with one answer; both travel as JSON. */
 export interface Child {
@@ -11,7 +12,22 @@ export interface Child {
 
 /** Runs a file of `bench/` with the loader this process has, and waits until it is ready. */
 export async function startChild(file: string, ...args: string[]): Promise<Child> {
-  const child = fork(fileURLToPath(new URL(`../${file}`, import.meta.url)), args)
+  return startFork(file, args, {})
+}
+
+/** The same, on one processor only, where that can be had. */
+export async function startPinnedChild(
+  core: number,
+  file: string,
+  ...args: string[]
+): Promise<Child> {
+  if (!canPin()) return startChild(file, ...args)
+  const execArgv = ['-c', String(core), process.execPath, ...process.execArgv]
+  return startFork(file, args, { execPath: 'taskset', execArgv })
+}
+
+async function startFork(file: string, args: string[], options: ForkOptions): Promise<Child> {
+  const child = fork(fileURLToPath(new URL(`../${file}`, import.meta.url)), args, options)
   await nextMessage(child)
   return {
     async ask<Answer>(question: unknown) {

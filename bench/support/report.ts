@@ -1,14 +1,16 @@
-/** Prints a markdown table: the first row is the head, columns after the first are numbers. */
-export function printTable(
-  title: string,
-  [head = [], ...rows]: readonly (readonly Cell[])[],
-): void {
+type Cell = string | number
+
+/** A markdown table: the first row is the head, columns after the first are numbers. */
+export function formatTable([head = [], ...rows]: readonly (readonly Cell[])[]): string {
   const line = (cells: readonly Cell[]) => `| ${cells.join(' | ')} |`
   const rule = head.map((_, column) => (column === 0 ? '---' : '--:'))
-  console.log(['', `## ${title}`, '', line(head), line(rule), ...rows.map(line)].join('\n'))
+  return [line(head), line(rule), ...rows.map(line)].join('\n')
 }
 
-type Cell = string | number
+/** Prints a table under its title. */
+export function printTable(title: string, rows: readonly (readonly Cell[])[]): void {
+  console.log(['', `## ${title}`, '', formatTable(rows)].join('\n'))
+}
 
 /** A line under a table. */
 export function printNote(text: string): void {
@@ -19,6 +21,11 @@ export function printNote(text: string): void {
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN
+}
+
+/** The value in the middle. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5)
 }
 
 /** The median of several rounds and their range: `12.1 (11.8-12.9)`. */

@@ -1,0 +1,232 @@
+// What a request costs behind each guard, beside bare Express in the same second.
+import { rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startRedis } from '../test/support/redis-server.ts'
+import type { ContenderName } from './http/contenders.ts'
+import { CONTENDER_NAMES, describeContender } from './http/contenders.ts'
+import type { Load } from './http/load.ts'
+import { load } from './http/load.ts'
+import type { ServerFacts, ServerQuestion, ServerSettings } from './http/server.ts'
+import type { Credential, Servers } from './http/contender.ts'
+import type { Child } from './support/children.ts'
+import { startPinnedChild } from './support/children.ts'
+import { SERVER_CORE } from './support/pin.ts'
+import { startBench } from './support/postgres.ts'
+import { formatTable, median, quantile } from './support/report.ts'
+
+const SESSIONS = 500
+const CONNECTIONS = 64
+const SLICE_SECONDS = 1
+/** So many contenders share the slice of bare Express before and the one after them. */
+const BETWEEN_BARE = 2
+
+/** A contender that runs. */
+interface Running {
+  readonly name: ContenderName
+  readonly child: Child
+  readonly facts: ServerFacts
+  readonly credentialsFile: string
+}
+
+/** One contender in one round. */
+interface Slice extends Load {
+  /** Processor time of its process, microseconds a request. */
+  readonly micros: number
+}
+
+/** One contender in one round, beside bare Express. */
+interface Compared extends Slice {
+  readonly ofBare: number
+  readonly addedMicros: number
+}
+
+/** A row of the table; medians over the rounds. */
+export interface HttpRow {
+  readonly name: ContenderName
+  readonly perSecond: number
+  readonly ofBare: number
+  readonly ofBareMin: number
+  readonly ofBareMax: number
+  readonly addedMicros: number
+  readonly p50: number
+  readonly p99: number
+  /** One request at a time, milliseconds. */
+  readonly alone: number
+  readonly failed: number
+}
+
+/** Measures these contenders, or all. */
+export async function measureHttp(
+  rounds: number,
+  names: readonly ContenderName[] = CONTENDER_NAMES,
+): Promise<HttpRow[]> {
+  const redis = await startRedis({ config: { appendonly: 'yes' } })
+  const postgres = await startBench(2)
+  const servers = { redis: redis.url, postgres: postgres.server.url }
+  const running: Running[] = []
+  try {
+    const wanted = new Set<ContenderName>(['bare', ...names])
+    for (const name of CONTENDER_NAMES.filter((one) => wanted.has(one))) {
+      const started = await start(name, servers)
+      running.push(started)
+      await check(started)
+    }
+    return await compare(running, rounds)
+  } finally {
+    for (const { child, credentialsFile } of running) {
+      await child.stop()
+      rmSync(credentialsFile, { force: true })
+    }
+    await postgres.close()
+    await redis.cleanUp()
+  }
+}
+
+async function start(contender: ContenderName, servers: Servers): Promise<Running> {
+  const settings: ServerSettings = { contender, servers, sessions: SESSIONS }
+  const child = await startPinnedChild(SERVER_CORE, 'http/server.ts', JSON.stringify(settings))
+  const facts = await ask<ServerFacts>(child, 'facts')
+  const credentialsFile = join(tmpdir(), `latchkey-bench-${process.pid}-${contender}`)
+  // The last one is revoked by the check.
+  const lines = facts.good.slice(0, -1).map((credential) => Object.entries(credential)[0] ?? [])
+  const text = lines.map(([header, value]) => `${header}: ${value}\n`).join('')
+  writeFileSync(credentialsFile, text === '' ? '\n' : text, { mode: 0o600 })
+  return { name: contender, child, facts, credentialsFile }
+}
+
+/** Only what tells good from bad takes part. */
+async function check({ name, child, facts }: Running): Promise<void> {
+  const expectStatus = async (expected: number, what: string, credential: Credential = {}) => {
+    const { status } = await fetch(`http://127.0.0.1:${facts.port}/`, { headers: credential })
+    if (status !== expected) throw new Error(`${name} answers ${status} to ${what}`)
+  }
+  if (name === 'bare') return expectStatus(200, 'anybody')
+  const last = facts.good.at(-1)
+  if (facts.good.length !== SESSIONS || facts.tampered.length === 0 || last === undefined) {
+    throw new Error(`${name} lacks credentials`)
+  }
+  // The others are counted when they fail under load.
+  for (const credential of [...facts.good.slice(0, 3), last]) {
+    await expectStatus(200, 'a good credential', credential)
+  }
+  for (const credential of facts.tampered) await expectStatus(401, 'a forgery', credential)
+  await expectStatus(401, 'nobody')
+  if (!facts.revokes) return
+  await ask<boolean>(child, 'revokeLast')
+  await expectStatus(401, 'a session that was ended', last)
+}
+
+async function compare(running: readonly Running[], rounds: number): Promise<HttpRow[]> {
+  const [others, bare] = [running.filter(({ name }) => name !== 'bare'), running.at(0)]
+  if (bare === undefined) throw new Error('bare Express is missing')
+  const results = new Map<ContenderName, Compared[]>(running.map(({ name }) => [name, []]))
+  const alone = new Map<ContenderName, number[]>(running.map(({ name }) => [name, []]))
+  // The first round warms up.
+  for (let round = 0; round <= rounds; round++) {
+    let before = await measure(bare)
+    // Whoever comes first in one round comes later in the next.
+    const turn = Math.round((round * others.length) / (rounds + 1))
+    const order = [...others.slice(turn), ...others.slice(0, turn)]
+    for (let from = 0; from < order.length; from += BETWEEN_BARE) {
+      const slices: [ContenderName, Slice][] = []
+      for (const contender of order.slice(from, from + BETWEEN_BARE)) {
+        slices.push([contender.name, await measure(contender)])
+      }
+      const after = await measure(bare)
+      if (round > 0) {
+        for (const [name, slice] of slices) {
+          results.get(name)?.push(beside(slice, [before, after]))
+        }
+        results.get('bare')?.push(beside(after, [before]))
+      }
+      before = after
+    }
+    if (round > 0) {
+      for (const contender of running) {
+        const { facts, credentialsFile } = contender
+        const { p50 } = await load(facts.port, credentialsFile, {
+          connections: 1,
+          seconds: SLICE_SECONDS,
+        })
+        alone.get(contender.name)?.push(p50)
+      }
+    }
+  }
+  return running.map(({ name }) => rowOf(name, results.get(name) ?? [], alone.get(name) ?? []))
+}
+
+async function measure(contender: Running): Promise<Slice> {
+  const { child, facts, credentialsFile } = contender
+  const before = await ask<number>(child, 'cpu')
+  const result = await load(facts.port, credentialsFile, {
+    connections: CONNECTIONS,
+    seconds: SLICE_SECONDS,
+  })
+  const after = await ask<number>(child, 'cpu')
+  return { ...result, micros: (after - before) / result.requests }
+}
+
+function beside(slice: Slice, bares: readonly Slice[]): Compared {
+  const mean = (key: 'perSecond' | 'micros') =>
+    bares.reduce((sum, bare) => sum + bare[key], 0) / bares.length
+  return {
+    ...slice,
+    ofBare: slice.perSecond / mean('perSecond'),
+    addedMicros: slice.micros - mean('micros'),
+  }
+}
+
+function rowOf(
+  name: ContenderName,
+  slices: readonly Compared[],
+  alone: readonly number[],
+): HttpRow {
+  const all = (key: keyof Compared) => slices.map((slice) => slice[key])
+  return {
+    name,
+    perSecond: median(all('perSecond')),
+    ofBare: median(all('ofBare')),
+    ofBareMin: quantile(all('ofBare'), 0),
+    ofBareMax: quantile(all('ofBare'), 1),
+    addedMicros: median(all('addedMicros')),
+    p50: median(all('p50')),
+    p99: median(all('p99')),
+    alone: median(alone),
+    failed: all('failed').reduce((sum, failed) => sum + failed, 0),
+  }
+}
+
+/** The rows as a table. */
+export function formatHttp(rows: readonly HttpRow[]): string {
+  return formatTable([
+    [
+      'contender',
+      'req/s',
+      'of bare (min-max)',
+      'added CPU, µs',
+      'p50 ms',
+      'p99 ms',
+      'alone, ms',
+      'bound by',
+    ],
+    ...rows.map((row) => {
+      const { label, boundBy } = describeContender(row.name)
+      const range = `${row.ofBareMin.toFixed(2)}-${row.ofBareMax.toFixed(2)}`
+      return [
+        label + (row.failed === 0 ? '' : ` (${row.failed} failed)`),
+        row.perSecond.toFixed(0),
+        `${row.ofBare.toFixed(2)} (${range})`,
+        row.addedMicros.toFixed(1),
+        row.p50.toFixed(1),
+        row.p99.toFixed(1),
+        row.alone.toFixed(2),
+        boundBy,
+      ]
+    }),
+  ])
+}
+
+async function ask<Answer>(child: Child, question: ServerQuestion): Promise<Answer> {
+  return child.ask(question)
+}

@@ -1,0 +1,13 @@
+// The packages of this folder are installed by `npm run bench` alone, so nobody else knows their types.
+declare module 'better-auth'
+declare module 'better-auth/adapters/memory'
+declare module 'better-auth/node'
+declare module 'connect-pg-simple'
+declare module 'connect-redis'
+declare module 'express-jwt'
+declare module 'express-oauth2-jwt-bearer'
+declare module 'express-session'
+declare module 'jsonwebtoken'
+declare module 'passport'
+declare module 'passport-jwt'
+declare module 'redis'

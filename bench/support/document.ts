@@ -1,0 +1,41 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const DOCUMENT = 'docs/performance.md'
+const RESULTS = 'bench/results.json'
+
+/** Everything that was measured last, by part. */
+export type Results = Record<string, unknown>
+
+/** Puts a part's tables in the place of those before, between its two markers in docs/performance.md. */
+export function updateDocument(part: string, markdown: string): void {
+  const path = ROOT + DOCUMENT
+  const text = readFileSync(path, 'utf8')
+  const [open, close] = [`<!-- bench:${part} -->`, `<!-- /bench:${part} -->`]
+  const [start, end] = [text.indexOf(open), text.indexOf(close)]
+  if (start === -1 || end < start) throw new Error(`${DOCUMENT} has no place for ${part}`)
+  const before = text.slice(0, start + open.length)
+  writeFileSync(path, `${before}\n\n${markdown}\n\n${text.slice(end)}`)
+}
+
+/** Lets the formatter align the tables, as `npm run lint` wants them. */
+export function formatDocument(): void {
+  execFileSync('npx', ['oxfmt', DOCUMENT], { cwd: ROOT, stdio: 'ignore' })
+}
+
+/** What was measured before, in this run or in one of other parts. */
+export function readResults(): Results {
+  try {
+    const results: Results = JSON.parse(readFileSync(ROOT + RESULTS, 'utf8'))
+    return results
+  } catch {
+    return {}
+  }
+}
+
+/** Keeps what a part measured. */
+export function saveResults(results: Results): void {
+  writeFileSync(ROOT + RESULTS, `${JSON.stringify({ ...readResults(), ...results }, null, 2)}\n`)
+}

@@ -1,0 +1,29 @@
+import { execFileSync } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+
+/** Where the measured processes run. */
+export const SERVER_CORE = 0
+/** Where everything else runs: the load, the databases, the bench itself. */
+export const LOAD_CORE = 1
+
+let possible: boolean | undefined
+
+/** Whether a process can be kept on one processor: Linux with `taskset`, and two processors. */
+export function canPin(): boolean {
+  possible ??= availableParallelism() > 1 && pin(process.pid, `0-${availableParallelism() - 1}`)
+  return possible
+}
+
+/** Keeps this process, and what it starts from now on, away from the measured ones. */
+export function pinSelf(): boolean {
+  return canPin() && pin(process.pid, String(LOAD_CORE))
+}
+
+function pin(pid: number, cores: string): boolean {
+  try {
+    execFileSync('taskset', ['-a', '-c', '-p', cores, String(pid)], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
