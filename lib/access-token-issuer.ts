@@ -43,7 +43,7 @@ export interface AccessTokenIssuer {
    *   `signing_unavailable` when the key cannot be used now
    * @throws {InternalError} `internal_error` when the token would be too long
    */
-  issue(session: SessionRecord): Promise<IssuedAccessToken>
+  issue(session: TokenSubject): Promise<IssuedAccessToken>
 
   /**
    * Makes sure that a token for this user fits, whatever the session's later state; to be called
@@ -77,10 +77,24 @@ const LONGEST = {
   exp: Date.UTC(9999) / 1000,
 }
 
-type PayloadSource = Pick<
+/** What is in a token, of a session as it is or as an access token has it. */
+export type TokenSubject = Pick<
   SessionRecord,
-  'sid' | 'user' | 'generation' | 'ver' | 'authTime' | 'attributes'
-> & { readonly jti: string; readonly iat: number; readonly exp: number }
+  | 'sid'
+  | 'user'
+  | 'generation'
+  | 'ver'
+  | 'authTime'
+  | 'attributes'
+  | 'idleDeadline'
+  | 'absoluteDeadline'
+>
+
+type PayloadSource = Omit<TokenSubject, 'idleDeadline' | 'absoluteDeadline'> & {
+  readonly jti: string
+  readonly iat: number
+  readonly exp: number
+}
 
 /** Makes an issuer of access tokens (RFC 9068 §2, with `sid`, `gen` and `ver` of its own). */
 export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): AccessTokenIssuer {

@@ -112,6 +112,21 @@ export function readCookie(header: string | undefined, name: string): string[] {
   return values
 }
 
+/**
+ * A `Cookie` header without the cookies of some names; '' when nothing is left. The opposite of
+ * {@link readCookie} in one respect: what only a careless parser would take for the name goes too.
+ *
+ * @param names - in lower case
+ */
+export function withoutCookies(header: string, names: ReadonlySet<string>): string {
+  const kept = header.split(';').filter((pair) => {
+    const [name = ''] = pair.split('=', 1)
+    return !names.has(name.trim().toLowerCase())
+  })
+  const left = kept.join(';')
+  return trimmed(left, 0, left.length)
+}
+
 function trimmed(text: string, from: number, to: number): string {
   let start = from
   let end = to

@@ -35,6 +35,10 @@ export interface Memo {
   checked?: { readonly text: string | null; readonly session: SessionRecord }
   /** What the last guard let pass. */
   auth?: Auth<object>
+  /** Whether a guard let the request pass, as somebody or as nobody. */
+  guarded?: boolean
+  /** What a proxy asks about, when this request is only its question. */
+  original?: { readonly method: string }
   /** The device cookie that the login of this request sets. */
   device?: string
 }

@@ -18,16 +18,20 @@ import type { PublicJwk } from '../lib/signing-keys.ts'
 import { generateSigningKey, parseSigningKeys } from '../lib/signing-keys.ts'
 import type { AuditEvent, AuditQuery, Page } from '../lib/store.ts'
 import { memoryStore } from '../stores/memory.ts'
+import type { AuthRequestOptions } from './auth-request.ts'
+import { createAuthRequest } from './auth-request.ts'
 import { createAuthRoutes } from './auth-routes.ts'
 import type { Context, LatchkeyOptions } from './context.ts'
 import { createMemo } from './context.ts'
 import { createCookieWatch } from './doctor-cookies.ts'
 import type { Guard } from './as-guard.ts'
 import { refuseUncalled } from './as-guard.ts'
+import { createForwardIdentity } from './forward-identity.ts'
 import type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
 import type { Health } from './health.ts'
 import { readHealth } from './health.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
+import type { IdentityOptions } from './identity-options.ts'
 import { createRefreshRoute } from './refresh-route.ts'
 import { createRequireJwt } from './require-jwt.ts'
 import { createRequireSession } from './require-session.ts'
@@ -48,6 +52,18 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   readonly requireJwt: (options?: GuardOptions) => Guard
   /** Guard: an access token first; the store is asked when the operation calls for it. */
   readonly hybridGuard: (options?: HybridGuardOptions<Claims>) => Guard
+  /**
+   * Between a guard and a reverse proxy: takes what the client says of identity out of the request, and
+   * puts in who the guard found: a JWT of one minute for `audience`, or plain `headers`. Takes the
+   * client's credentials of this kit out too. After an optional guard that found nobody, nothing is put
+   * in; without any guard it is 500.
+   */
+  readonly forwardIdentity: (options: IdentityOptions<Claims>) => Guard
+  /**
+   * Handler for a proxy that asks whether a request may pass, such as nginx with `auth_request`: 204
+   * with the headers of `forwardIdentity`, or the refusal of `guard`.
+   */
+  readonly authRequest: (options: AuthRequestOptions<Claims>) => Guard
   /** `POST` handler that buys the next credentials with a refresh token. Part of `authRoutes`. */
   readonly refreshRoute: () => Guard
   /** The router with login, refresh, logout, sessions, step-up and the public keys. */
@@ -180,6 +196,8 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     requireSession: refuseUncalled('requireSession', createRequireSession(context)),
     requireJwt: refuseUncalled('requireJwt', createRequireJwt(context)),
     hybridGuard: refuseUncalled('hybridGuard', createHybridGuard(context)),
+    forwardIdentity: refuseUncalled('forwardIdentity', createForwardIdentity(context)),
+    authRequest: refuseUncalled('authRequest', createAuthRequest(context)),
     refreshRoute: refuseUncalled('refreshRoute', createRefreshRoute(context)),
     authRoutes: refuseUncalled('authRoutes', createAuthRoutes(context)),
     signIn: createSignIn(context),

@@ -13,7 +13,7 @@ export function fromOwnOrigin<Claims extends object>(
   const site = req.headers['sec-fetch-site']
   return isOwnOrigin(
     {
-      method: req.method,
+      method: context.memo(req).original?.method ?? req.method,
       secFetchSite: typeof site === 'string' ? site : undefined,
       origin,
       host,

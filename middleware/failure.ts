@@ -21,6 +21,10 @@ export function answerFailure<Claims extends object>(
 ): void {
   const error = toAnswerable(thrown)
   report(context, error, thrown, req)
+  // The proxy that asked sees the status and headers only.
+  if (context.memo(req).original !== undefined && !res.headersSent) {
+    res.set('Latchkey-Code', error.code)
+  }
   answer(context.options.onError, error, scheme, req, res, next, extra)
 }
 

@@ -118,6 +118,7 @@ export function runGuard<Claims extends object>(
   return asGuard(guard.name, async (req, res, next) => {
     try {
       const passed = await pass(req)
+      context.memo(req).guarded = true
       // What depends on a credential is nobody else's; a handler that knows better says so after us.
       if (!passed) clearAuth(context, req)
       else if (!res.headersSent) res.set('Cache-Control', 'no-store')

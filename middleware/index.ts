@@ -6,9 +6,16 @@ export type { ErrorHandler } from './answer.ts'
 export type { LatchkeyOptions } from './context.ts'
 export type { CredentialsJson, SessionJson } from './deliver.ts'
 export type { AuditEventJson } from './audit-route.ts'
+export type { AuthRequestOptions } from './auth-request.ts'
 export type { Guard } from './as-guard.ts'
 export type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
 export type { Health } from './health.ts'
+export type {
+  IdentityHeadersOptions,
+  IdentityOptions,
+  IdentityTokenOptions,
+  StripOptions,
+} from './identity-options.ts'
 export type { AnswerableError } from './problem.ts'
 export type { SignedIn, SignInOptions } from './sign-in.ts'
 
@@ -34,6 +41,7 @@ export type {
 export type { LatchkeyEvent, OperationalEventType, SecurityEventType } from '../lib/events.ts'
 export type { BlindCause } from '../lib/feed.ts'
 export type { Finding, FindingCode, Severity } from '../lib/findings.ts'
+export type { IdentityValue } from '../lib/identity-header.ts'
 export type { CookieRole } from '../lib/cookies.ts'
 export type { CorsOptions } from '../lib/cors-options.ts'
 export type { SiteData } from '../lib/clear-site-data.ts'

@@ -1,7 +1,13 @@
 import { describe, expect, it } from '@jest/globals'
 import * as fc from 'fast-check'
 import type { CookieSpec } from '../../lib/cookies.ts'
-import { buildCookie, checkCookieSpec, clearCookie, readCookie } from '../../lib/cookies.ts'
+import {
+  buildCookie,
+  checkCookieSpec,
+  clearCookie,
+  readCookie,
+  withoutCookies,
+} from '../../lib/cookies.ts'
 
 const NAME = '__Host-latchkey-session'
 
@@ -252,6 +258,40 @@ describe('readCookie', () => {
     expect(readCookie(`${NAME}${';'.repeat(1_000_000)}`, NAME)).toEqual([])
     expect(readCookie(`${NAME}${'='.repeat(1_000_000)}`, NAME)).toEqual(['='.repeat(999_999)])
     expect(readCookie(`${NAME}${' '.repeat(1_000_000)}=v`, NAME)).toEqual(['v'])
+  })
+})
+
+describe('withoutCookies', () => {
+  const names = new Set(['__host-latchkey-session', 'sid'])
+
+  it.each([
+    ['a=1; sid=secret; b=2', 'a=1; b=2'],
+    ['sid=secret; a=1', 'a=1'],
+    ['a=1;sid=secret', 'a=1'],
+    ['sid=1; a=1; sid=2; SID=3; sid', 'a=1'],
+    ['sid=secret', ''],
+    ['', ''],
+    ['__Host-latchkey-session=x; theme=dark', 'theme=dark'],
+    ['\u00a0sid=x; \u2000sid =x; a=1', 'a=1'],
+    ['side=1; xsid=2; a=sid', 'side=1; xsid=2; a=sid'],
+    ['a="1; sid=secret; 2"', 'a="1; 2"'],
+  ])('makes of %j %j', (header, expected) => {
+    expect(withoutCookies(header, names)).toBe(expected)
+  })
+
+  it('leaves nothing that could be read as one of them, and everything else', () => {
+    const piece = fc.constantFrom('sid', '=', ';', ' ', '\t', '\u00a0', 'a', '"', 'SID', ',', 'b')
+    const headers = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(''))
+    fc.assert(
+      fc.property(headers, (header) => {
+        const left = withoutCookies(header, names)
+        expect(readCookie(left, 'sid')).toEqual([])
+        for (const name of ['a', 'b']) {
+          expect(readCookie(left, name)).toEqual(readCookie(header, name))
+        }
+      }),
+      { numRuns: 2000 },
+    )
   })
 })
 
