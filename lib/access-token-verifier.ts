@@ -10,6 +10,13 @@ import { createTokenCache } from './token-cache.ts'
 /** Where a verifier finds its keys. A key is found by its id alone. */
 export interface VerificationKeys {
   find(kid: string): VerificationKey | undefined
+  /**
+   * Looks elsewhere for a key that `find` does not have; what it finds, `find` has then. Keys that
+   * come from nowhere else have no such thing.
+   *
+   * @throws {AuthError} `keys_unavailable` when there is no key at all
+   */
+  seek?(kid: string): Promise<void>
 }
 
 /** What a verifier is made of. */
@@ -36,8 +43,8 @@ export interface AccessTokenVerifier<Claims extends object = JsonObject> {
   /**
    * Verifies a token: its form, its signature, its claims, its time, in this order.
    *
-   * @throws {AuthError} `token_expired` when all is right but its time is over, `token_invalid` for
-   *   everything else
+   * @throws {AuthError} `token_expired` when all is right but its time is over, `keys_unavailable`
+   *   when there is no key to judge it by, `token_invalid` for everything else
    */
   verify(token: string): Promise<AccessClaims<Claims>>
 
@@ -66,6 +73,7 @@ export function createAccessTokenVerifier<Claims extends object = JsonObject>(
 
   async function decide(token: string): Promise<AccessClaims<Claims>> {
     const header = readTokenHeader(token)
+    if (keys.seek !== undefined && keys.find(header.kid) === undefined) await keys.seek(header.kid)
     const { kid, alg, key } = findKey(header.kid)
     if (header.alg !== alg) throw tokenRefused('alg is not that of the key')
     const { payload } = await compactVerify(token, key, { algorithms: [alg] })

@@ -31,6 +31,8 @@ export type ErrorCode =
   | 'user_invalid'
   | 'user_lookup_failed'
   | 'signing_unavailable'
+  | 'keys_unavailable'
+  | 'feed_unavailable'
   | 'version_conflict'
   | 'store_unavailable'
   | 'revocation_unconfirmed'
@@ -107,6 +109,8 @@ const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
   user_invalid: 400,
   user_lookup_failed: 503,
   signing_unavailable: 503,
+  keys_unavailable: 503,
+  feed_unavailable: 503,
 }
 
 /** A request that is refused. `message` is public text; what is private is in `cause` only. */

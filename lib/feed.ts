@@ -12,10 +12,19 @@ import { unref } from './unref.ts'
  */
 export type BlindCause = 'starting' | 'stale' | 'gap' | 'clock' | 'overflow'
 
+/** A page as a reader of the feed gets it. */
+export interface FeedPageRead extends FeedPage {
+  /**
+   * Up to when nothing is missing in what was read, on the follower's monotonic clock. For a reader
+   * that is told of the feed by somebody else. @defaultValue when the read was sent
+   */
+  readonly knownAt?: number
+}
+
 /** What a follower needs and reports to. */
 export interface FeedFollowerOptions {
-  /** The store's `feed.read`. */
-  readonly read: (input: FeedReadInput) => Promise<FeedPage>
+  /** The store's `feed.read`, or what tells of it. */
+  readonly read: (input: FeedReadInput) => Promise<FeedPageRead>
   /** Ends a session in the store; called again for what a rolled-back store may have lost. */
   readonly revoke: (sid: string) => Promise<unknown>
   /** How long an entry is remembered: longer than any access token that it voids. */
@@ -38,6 +47,8 @@ export interface FeedFollowerOptions {
   readonly onKeys?: () => void
   /** A read failed; the follower goes on. */
   readonly onError?: (error: unknown) => void
+  /** How long to wait at least after this failure, in milliseconds. @defaultValue 0 */
+  readonly pauseAfter?: (error: unknown) => number
 }
 
 const WAIT_MS = 500
@@ -176,13 +187,14 @@ export class FeedFollower {
         if (this.#isClosed()) return
         this.#options.onError?.(error)
         this.#report()
-        await this.#sleep(backoffMs * (0.5 + Math.random() / 2))
+        const pauseMs = Math.max(backoffMs, this.#options.pauseAfter?.(error) ?? 0)
+        await this.#sleep(pauseMs * (0.5 + Math.random() / 2))
         backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)
       }
     }
   }
 
-  async #read(waitMs: number): Promise<FeedPage> {
+  async #read(waitMs: number): Promise<FeedPageRead> {
     const sentMonotonic = this.#monotonic()
     const sentWall = this.#options.clock()
     const page = await this.#withDeadline(waitMs)
@@ -202,15 +214,21 @@ export class FeedFollower {
     }
     this.#cursor = page.cursor
     if (page.more) return page
-    this.#sentMonotonic = sentMonotonic
-    this.#sentWall = sentWall
+    if (page.knownAt === undefined) {
+      this.#sentMonotonic = sentMonotonic
+      this.#sentWall = sentWall
+    } else if (page.knownAt > this.#sentMonotonic) {
+      // What was known before is known still, though another node may lag behind the last one.
+      this.#sentMonotonic = page.knownAt
+      this.#sentWall = this.#options.clock() - (this.#monotonic() - page.knownAt)
+    }
     this.#gap = !page.complete
     this.#loaded = true
     this.#markReady()
     return page
   }
 
-  async #withDeadline(waitMs: number): Promise<FeedPage> {
+  async #withDeadline(waitMs: number): Promise<FeedPageRead> {
     const call = new AbortController()
     const limitMs = waitMs + this.#options.deadlineMs
     const { signal } = this.#stop

@@ -1,5 +1,4 @@
 import type { Request } from 'express'
-import type { Auth } from '../lib/auth.ts'
 import type { SessionChecks } from '../lib/check-session.ts'
 import type { Core } from '../lib/core.ts'
 import { InternalError } from '../lib/errors.ts'
@@ -10,6 +9,7 @@ import type { ServiceAuthenticator } from '../lib/service.ts'
 import type { SessionRecord } from '../lib/session.ts'
 import type { ErrorHandler } from './answer.ts'
 import type { CookieWatch } from './doctor-cookies.ts'
+import type { AuthMemo } from './request-auth.ts'
 
 /** Everything `createLatchkey` takes. */
 export interface LatchkeyOptions<Claims extends object> extends CoreOptions<Claims, Request> {
@@ -25,7 +25,7 @@ export interface LatchkeyOptions<Claims extends object> extends CoreOptions<Clai
  * What guards found out about one request, with how well they know it. A later guard takes from it
  * only what is as strong as what it would find out itself.
  */
-export interface Memo {
+export interface Memo extends AuthMemo {
   /** The access token whose signature and claims were verified. */
   access?: { readonly text: string; readonly claims: AccessClaims }
   /**
@@ -33,8 +33,6 @@ export interface Memo {
    * text is null when it stood among duplicates.
    */
   checked?: { readonly text: string | null; readonly session: SessionRecord }
-  /** What the last guard let pass. */
-  auth?: Auth<object>
   /** Whether a guard let the request pass, as somebody or as nobody. */
   guarded?: boolean
   /** What a proxy asks about, when this request is only its question. */

@@ -98,13 +98,18 @@ const DEFAULT_SAMPLE = 0.1
 export function parseGuardOptions<Claims extends object>(
   guard: GuardName,
   options: HybridGuardOptions<Claims>,
-  kit: { readonly onStoreFailure: OnStoreFailure; readonly hasDeviceBinding: boolean },
+  kit: {
+    readonly onStoreFailure: OnStoreFailure
+    readonly hasDeviceBinding: boolean
+    /** Which options it has, when not those the kit's guard has. */
+    readonly known?: readonly string[]
+  },
 ): ParsedGuardOptions<Claims> {
   const given: unknown = options
   if (typeof given !== 'object' || given === null) {
     throw new ConfigError(guard, 'takes an object of options')
   }
-  rejectUnknownOptions(guard, options, KNOWN[guard])
+  rejectUnknownOptions(guard, options, kit.known ?? KNOWN[guard])
   const { level, maxAuthAge, check, sample = DEFAULT_SAMPLE } = options
   if (check !== undefined && typeof check !== 'function') {
     throw new ConfigError(`${guard}.check`, 'must be a function')

@@ -21,6 +21,7 @@ import { presentedDevice } from '../lib/device.ts'
 import { answerFailure } from './failure.ts'
 import type { Scheme } from './problem.ts'
 import { countBadToken } from './rate-limits.ts'
+import { clearAuth, setAuth } from './request-auth.ts'
 
 /** How one kind of guard authenticates what the request carries. */
 export type Authenticate<Claims extends object> = (
@@ -87,7 +88,7 @@ export function runGuard<Claims extends object>(
     if (options.check !== null && !(await askApp(options.check, auth, req))) {
       throw refused(req, auth, new AuthError('forbidden', 'this is not allowed'))
     }
-    setAuth(context, req, auth)
+    setAuth(context.memo(req), req, auth)
   }
 
   async function askApp(
@@ -120,7 +121,7 @@ export function runGuard<Claims extends object>(
       const passed = await pass(req)
       context.memo(req).guarded = true
       // What depends on a credential is nobody else's; a handler that knows better says so after us.
-      if (!passed) clearAuth(context, req)
+      if (!passed) clearAuth(context.memo(req), req)
       else if (!res.headersSent) res.set('Cache-Control', 'no-store')
     } catch (error) {
       const failure = await countBadToken(context, req, error)
@@ -146,28 +147,6 @@ function isOver(error: unknown): boolean {
 
 function hasCode(error: unknown, code: ErrorCode): boolean {
   return error instanceof AuthError && error.code === code
-}
-
-/** Puts `req.auth` in place, for the app and for `getAuth`. */
-export function setAuth<Claims extends object>(
-  context: Context<Claims>,
-  req: Request,
-  auth: Auth<Claims>,
-): void {
-  context.memo(req).auth = auth
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the app registered its claims
-  req.auth = auth as unknown as NonNullable<Request['auth']>
-}
-
-/**
- * Takes `req.auth` away again: who passes an optional guard as nobody is nobody, also when a weaker
- * guard before it knew somebody.
- */
-function clearAuth<Claims extends object>(context: Context<Claims>, req: Request): void {
-  const memo = context.memo(req)
-  // Another kit's guard may have written it last, and then it is not ours to take.
-  if (memo.auth !== undefined && req.auth === memo.auth) delete req.auth
-  delete memo.auth
 }
 
 /**

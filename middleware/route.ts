@@ -1,10 +1,10 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import type { Auth } from '../lib/auth.ts'
-import { InternalError } from '../lib/errors.ts'
 import type { Context } from './context.ts'
 import { answerFailure } from './failure.ts'
 import { oauthError } from './oauth-error.ts'
 import type { AnswerableError } from './problem.ts'
+import { readAuth } from './request-auth.ts'
 
 /** A route's work; what it throws is answered as problem+json. */
 export type RouteHandler = (req: Request, res: Response) => Promise<void> | void
@@ -38,10 +38,5 @@ export function requireAuth<Claims extends object>(
   context: Context<Claims>,
   req: Request,
 ): Auth<Claims> {
-  const { auth } = context.memo(req)
-  if (auth === undefined) {
-    throw new InternalError('getAuth: no guard of this kit let this request pass')
-  }
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only this kit writes its memo
-  return auth as Auth<Claims>
+  return readAuth<Claims>(context.memo(req))
 }

@@ -147,6 +147,9 @@ describe('refreshOutcome', () => {
     user_invalid: 'retryable',
     user_lookup_failed: 'retryable',
     signing_unavailable: 'retryable',
+    keys_unavailable: 'retryable',
+    feed_unavailable: 'retryable',
+
     version_conflict: 'retryable',
     store_unavailable: 'retryable',
     revocation_unconfirmed: 'retryable',

@@ -1,8 +1,10 @@
 const assert = require('node:assert/strict')
+const { createVerifier } = require('latchkey/verifier')
 const { createLatchkey, memoryStore, ConfigError } = require('latchkey')
 
 const store = memoryStore()
 const latchkey = createLatchkey({ issuer: 'http://localhost:3000', store })
 assert.equal(latchkey.requireJwt().name, 'requireJwtMiddleware')
 assert.throws(() => createLatchkey({ issuer: 'nowhere' }), ConfigError)
+assert.throws(() => createVerifier({ issuer: 'nowhere' }), ConfigError)
 latchkey.close().then(() => store.close())

@@ -2,6 +2,7 @@ import express from 'express'
 import { Cluster, Redis } from 'ioredis'
 import { createLatchkey, memoryStore } from 'latchkey'
 import { postgresStore } from 'latchkey/stores/postgres'
+import { createVerifier, remoteFeed } from 'latchkey/verifier'
 import { redisStore } from 'latchkey/stores/redis'
 import { Client, Pool } from 'pg'
 import type { PoolClient } from 'pg'
@@ -20,6 +21,18 @@ app.get('/teams/:team', latchkey.requireJwt(), (req, res) => {
   // @ts-expect-error -- registered claims are closed
   const wrong: 'gold' | undefined = req.auth?.claims.plan
   res.json({ team, plan, wrong, same: latchkey.getAuth(req).claims.plan === plan })
+})
+
+const verifier = createVerifier({
+  issuer: 'https://app.example',
+  audience: 'https://billing.example',
+  jwks: 'https://app.example/auth/.well-known/jwks.json',
+  feed: remoteFeed({ url: 'https://app.example/auth/revocations', credential: 'Basic eDp5' }),
+})
+app.get('/invoices/:invoice', verifier.requireJwt({ scope: ['invoices:read'] }), (req, res) => {
+  const invoice: string = req.params.invoice
+  const plan: 'free' | 'pro' = verifier.getAuth(req).claims.plan
+  res.json({ invoice, plan, same: plan === req.auth?.claims.plan })
 })
 
 export const stores = [
