@@ -41,26 +41,25 @@ const RESERVED: ReadonlySet<string> = new Set(RESERVED_CLAIMS)
 // RFC 6749 §3.3: words of printable ASCII without quote and backslash, one space between two.
 const SCOPE = /^[!#-[\]-~]+(?: [!#-[\]-~]+)*$/
 
-/**
- * What a verified access token says. Frozen to its depths: it is remembered and shared by requests.
- *
- * @typeParam Claims - the app's own claims
- */
-export interface AccessClaims<Claims extends object = JsonObject> {
+/** Who acts for the subject of a token; `act` is for whom they act in turn (RFC 8693 §4.1). */
+export interface Actor {
+  /** The service's id. */
+  readonly sub: string
+  readonly act?: Actor
+}
+
+/** How many may act for one another. */
+export const MAX_ACTORS = 4
+
+interface CommonClaims<Claims extends object> {
   readonly iss: string
-  /** The user's id. */
+  /** For whom the token is, one an element. */
+  readonly aud: readonly string[]
+  /** The user's id; a service's own token names the service. */
   readonly sub: string
   /** The user's tenant, `''` in an app without tenants. */
   readonly tenant: string
-  /** Session id. */
-  readonly sid: string
   readonly jti: string
-  /** Generation of the refresh token this token came with. */
-  readonly gen: number
-  /** Version of the attributes in this token. */
-  readonly ver: number
-  /** When the user last proved who they are, epoch milliseconds. */
-  readonly authTimeMs: number
   readonly issuedAtMs: number
   readonly expiresAtMs: number
   readonly roles: readonly string[]
@@ -69,9 +68,44 @@ export interface AccessClaims<Claims extends object = JsonObject> {
   /** Authentication level (`acr`), null when the app has none. */
   readonly level: string | null
   readonly amr: readonly string[]
+  /** The service that asked for the token, null for a token that came from a login. */
+  readonly clientId: string | null
+  /** Who acts for the user, null when nobody does. */
+  readonly actor: Actor | null
   /** The app's own claims: all that are not reserved. */
   readonly claims: Readonly<Claims>
 }
+
+/** What an access token of a user's session says. */
+export interface SessionClaims<Claims extends object = JsonObject> extends CommonClaims<Claims> {
+  /** Session id. */
+  readonly sid: string
+  /** Generation of the refresh token this token came with. */
+  readonly gen: number
+  /** Version of the attributes in this token. */
+  readonly ver: number
+  /** When the user last proved who they are, epoch milliseconds. */
+  readonly authTimeMs: number
+}
+
+/** What a service's own token says. It has no session, and `sub` is no user. */
+export interface ServiceClaims<Claims extends object = JsonObject> extends CommonClaims<Claims> {
+  readonly sid: null
+  readonly gen: null
+  readonly ver: null
+  readonly authTimeMs: null
+  /** The same as `sub`. */
+  readonly clientId: string
+}
+
+/**
+ * What a verified access token says. Frozen to its depths: it is remembered and shared by requests.
+ *
+ * @typeParam Claims - the app's own claims
+ */
+export type AccessClaims<Claims extends object = JsonObject> =
+  | SessionClaims<Claims>
+  | ServiceClaims<Claims>
 
 /** What a verifier demands of claims. */
 export interface ClaimsPolicy {
@@ -104,15 +138,12 @@ export function readClaims<Claims extends object = JsonObject>(
   if (members === undefined) throw tokenRefused('the payload is not a JSON object')
   const { iss, sub, aud, exp, nbf, iat, jti, sid, gen, ver, auth_time: authTime } = members
   const { tenant = '', roles = [], scope, amr = [], acr } = members
+  const { client_id: clientId = null, act = null } = members
 
   demand(iss === policy.issuer, 'iss')
   demand(isFor(aud, policy.audience), 'aud')
   demand(isIdentifier(sub), 'sub')
   demand(isIdentifier(jti), 'jti')
-  demand(isIdentifier(sid), 'sid')
-  demand(isCount(gen), 'gen')
-  demand(isCount(ver), 'ver')
-  demand(isCount(authTime), 'auth_time')
   demand(isCount(iat) && iat * 1000 <= now + policy.clockSkewMs, 'iat')
   demand(nbf === undefined || (isCount(nbf) && nbf * 1000 <= now + policy.clockSkewMs), 'nbf')
   demand(isCount(exp) && exp > iat && (exp - iat) * 1000 <= policy.maxLifetimeMs, 'exp')
@@ -121,24 +152,50 @@ export function readClaims<Claims extends object = JsonObject>(
   demand(scope === undefined || (typeof scope === 'string' && SCOPE.test(scope)), 'scope')
   demand(isTexts(amr), 'amr')
   demand(acr === undefined || typeof acr === 'string', 'acr')
+  demand(clientId === null || isIdentifier(clientId), 'client_id')
+  demand(act === null || isActor(act), 'act')
 
-  return deepFreeze({
+  const common = {
     iss: policy.issuer,
+    aud: typeof aud === 'string' ? [aud] : aud,
     sub,
     tenant,
-    sid,
     jti,
-    gen,
-    ver,
-    authTimeMs: authTime * 1000,
     issuedAtMs: iat * 1000,
     expiresAtMs: exp * 1000,
     roles,
     scope: scope === undefined ? [] : scope.split(' '),
     level: acr ?? null,
     amr,
+    clientId,
+    actor: act,
     claims: ownClaims<Claims>(members),
-  })
+  }
+  if (sid === undefined) {
+    // RFC 9068 §5, RFC 6749 §4.4: without a session it is a service's own, and says nothing of a user.
+    for (const name of OF_A_USER) demand(members[name] === undefined, name)
+    demand(clientId !== null && clientId === sub, 'client_id')
+    return deepFreeze({ ...common, clientId, sid: null, gen: null, ver: null, authTimeMs: null })
+  }
+  demand(isIdentifier(sid), 'sid')
+  demand(isCount(gen), 'gen')
+  demand(isCount(ver), 'ver')
+  demand(isCount(authTime), 'auth_time')
+  return deepFreeze({ ...common, sid, gen, ver, authTimeMs: authTime * 1000 })
+}
+
+const OF_A_USER = ['gen', 'ver', 'auth_time', 'tenant', 'roles', 'amr', 'acr', 'act'] as const
+
+function isActor(value: unknown): value is Actor {
+  let at = value
+  for (let depth = 0; depth < MAX_ACTORS; depth++) {
+    if (typeof at !== 'object' || at === null) return false
+    const { sub, act, ...others }: { sub?: unknown; act?: unknown } = at
+    if (!isIdentifier(sub) || Object.keys(others).length > 0) return false
+    if (act === undefined) return true
+    at = act
+  }
+  return false
 }
 
 /** Whether the token is over at `now`. */
@@ -154,7 +211,7 @@ function demand(holds: boolean, claim: string): asserts holds {
   if (!holds) throw tokenRefused(`claim ${claim}`)
 }
 
-function isFor(aud: unknown, audience: readonly string[]): boolean {
+function isFor(aud: unknown, audience: readonly string[]): aud is string | readonly string[] {
   const named = typeof aud === 'string' ? [aud] : aud
   return isTexts(named) && audience.some((one) => named.includes(one))
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { Actor } from './access-token-claims.ts'
 import { isReservedClaim } from './access-token-claims.ts'
 import { AuthError, InternalError } from './errors.ts'
 import { MAX_GENERATION } from './rotation.ts'
@@ -88,7 +89,12 @@ export type TokenSubject = Pick<
   | 'attributes'
   | 'idleDeadline'
   | 'absoluteDeadline'
->
+> & {
+  /** The service that asked for the token; null or absent when none did. */
+  readonly clientId?: string | null
+  /** Who acts for the user; null or absent when nobody does. */
+  readonly actor?: Actor | null
+}
 
 type PayloadSource = Omit<TokenSubject, 'idleDeadline' | 'absoluteDeadline'> & {
   readonly jti: string
@@ -126,6 +132,8 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
       ...(scope.length === 0 ? {} : { scope: scope.join(' ') }),
       ...(amr.length === 0 ? {} : { amr }),
       ...(level === null ? {} : { acr: level }),
+      ...(typeof source.clientId === 'string' ? { client_id: source.clientId } : {}),
+      ...(source.actor ? { act: actorJson(source.actor) } : {}),
       ...ownClaims(attributes.claims),
     }
   }
@@ -160,6 +168,10 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
       refuseTooLong(signedLength(keys.active, payloadOf({ ...LONGEST, user, attributes }), TYPE))
     },
   }
+}
+
+function actorJson({ sub, act }: Actor): JsonObject {
+  return act === undefined ? { sub } : { sub, act: actorJson(act) }
 }
 
 function refuseTooLong(length: number): void {

@@ -1,4 +1,4 @@
-import type { AccessClaims } from './access-token-claims.ts'
+import type { AccessClaims, Actor } from './access-token-claims.ts'
 import type { Device, JsonObject, SessionRecord } from './session.ts'
 
 /**
@@ -51,9 +51,11 @@ export interface Session<Claims extends object = RegisteredClaims> {
  * @typeParam Claims - the app's own claims
  */
 export interface Auth<Claims extends object = RegisteredClaims> {
-  /** By which credential. */
-  readonly kind: 'session' | 'jwt'
+  /** By which credential. `'service'`: a backend's own token, and only where the guard takes them. */
+  readonly kind: 'session' | 'jwt' | 'service'
+  /** `''` for a service: it is no user, and no user has this id. */
   readonly userId: string
+  /** `''` for a service. */
   readonly sessionId: string
   /** `''` in an app without tenants. */
   readonly tenant: string
@@ -61,9 +63,13 @@ export interface Auth<Claims extends object = RegisteredClaims> {
   readonly scope: readonly string[]
   /** Authentication level, null when the app has none. */
   readonly level: string | null
-  /** When the user last proved who they are, epoch milliseconds. */
+  /** When the user last proved who they are, epoch milliseconds; 0 for a service. */
   readonly authTime: number
   readonly claims: Claims
+  /** The service's id, with kind `'service'`. */
+  readonly service?: string
+  /** Who acts for the user, when the token says so (RFC 8693 §4.1). */
+  readonly actor?: Actor
   /** The session, when the store was asked, for this request or by the near cache before. */
   readonly session?: Session<Claims>
   /** Whether the store said that the session is alive, for this request. */
@@ -97,15 +103,17 @@ export function toSession<Claims extends object>(record: SessionRecord): Session
 /** Who an access token alone says is asking. */
 export function authFromClaims<Claims extends object>(claims: AccessClaims): Auth<Claims> {
   return {
-    kind: 'jwt',
-    userId: claims.sub,
-    sessionId: claims.sid,
+    kind: claims.sid === null ? 'service' : 'jwt',
+    userId: claims.sid === null ? '' : claims.sub,
+    sessionId: claims.sid ?? '',
     tenant: claims.tenant,
     roles: claims.roles,
     scope: claims.scope,
     level: claims.level,
-    authTime: claims.authTimeMs,
+    authTime: claims.authTimeMs ?? 0,
     claims: typedClaims<Claims>(claims.claims),
+    ...(claims.sid === null ? { service: claims.sub } : {}),
+    ...(claims.actor === null ? {} : { actor: claims.actor }),
     checked: false,
   }
 }

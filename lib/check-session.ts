@@ -1,7 +1,8 @@
-import type { AccessClaims } from './access-token-claims.ts'
+import type { AccessClaims, ServiceClaims, SessionClaims } from './access-token-claims.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import { AuthError } from './errors.ts'
+import { refuseHeard, refuseStale, tokenRevoked } from './heard.ts'
 import { hashSeed } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
 import type { SessionToken } from './session-token.ts'
@@ -13,7 +14,8 @@ export interface SessionChecks {
   /**
    * Verifies an access token by itself: signature, claims, and what the feed said. No store.
    *
-   * @throws {AuthError} `token_invalid`, `token_expired`, `token_stale` or `session_revoked`
+   * @throws {AuthError} `token_invalid`, `token_expired`, `token_stale`, `token_revoked` or
+   *   `session_revoked`
    */
   verifyAccessToken(token: string): Promise<AccessClaims>
 
@@ -36,13 +38,25 @@ export interface SessionChecks {
   /**
    * Asks the store for the session of a verified access token.
    *
-   * @throws {AuthError} `session_ended`, `session_revoked`, `token_stale` or `token_invalid`
+   * @throws {AuthError} `session_ended`, `session_revoked`, `token_stale`, `token_revoked` or
+   *   `token_invalid`
    * @throws {StoreUnavailable}
    */
-  checkClaims(claims: AccessClaims): Promise<SessionRecord>
+  checkClaims(claims: SessionClaims): Promise<SessionRecord>
 
-  /** The same, with answers shared and held for a second, for a node that is blind. */
-  checkClaimsWhileBlind(claims: AccessClaims): Promise<SessionRecord>
+  /**
+   * Asks the store whether a service's own token was denied.
+   *
+   * @throws {AuthError} `token_revoked`
+   * @throws {StoreUnavailable}
+   */
+  checkServiceClaims(claims: ServiceClaims): Promise<void>
+
+  /**
+   * Both, with answers shared and held for a second, for a node that is blind: the session, null for
+   * a service's own token.
+   */
+  checkClaimsWhileBlind(claims: AccessClaims): Promise<SessionRecord | null>
 
   /**
    * Refuses what the feed says is void, and sees to it that the store knows too.
@@ -82,21 +96,14 @@ export function createSessionChecks(core: Core): SessionChecks {
 
   function alive(result: CheckResult): SessionRecord {
     if (result.outcome === 'gone') throw new AuthError('session_ended', 'the session is over')
-    if (result.outcome === 'invalid' || result.denied) {
-      throw new AuthError('token_invalid', 'the token is not good')
-    }
+    if (result.outcome === 'invalid') throw new AuthError('token_invalid', 'the token is not good')
+    if (result.denied) throw tokenRevoked()
     // Asked again: a revocation may have come in while the store was answering.
     refuseRevoked(result.session.sid)
     return result.session
   }
 
-  function refuseStale(claims: AccessClaims, oldestGoodVer: number): void {
-    if (claims.ver < oldestGoodVer) {
-      throw new AuthError('token_stale', 'the token is older than a change; refresh it')
-    }
-  }
-
-  async function checkClaims(claims: AccessClaims): Promise<SessionRecord> {
+  async function checkClaims(claims: SessionClaims): Promise<SessionRecord> {
     const { sid, jti, gen, tenant, sub } = claims
     refuseRevoked(sid)
     const session = alive(
@@ -114,6 +121,10 @@ export function createSessionChecks(core: Core): SessionChecks {
     return session
   }
 
+  async function checkServiceClaims({ jti }: ServiceClaims): Promise<void> {
+    if (await store.isDenied({ sid: jti, jti })) throw tokenRevoked()
+  }
+
   async function checkSessionToken({ sid, seed }: SessionToken): Promise<SessionRecord> {
     refuseRevoked(sid)
     return alive(
@@ -128,14 +139,12 @@ export function createSessionChecks(core: Core): SessionChecks {
   return {
     refuseRevoked,
     checkClaims,
+    checkServiceClaims,
 
     async verifyAccessToken(token) {
       const claims = core.verifier.remembered(token) ?? (await core.verifier.verify(token))
       // No store is asked on this path, so nothing is finished here either.
-      if (follower.isRevoked(claims.sid)) {
-        throw new AuthError('session_revoked', 'the session was ended')
-      }
-      refuseStale(claims, follower.oldestGoodVer(claims.sid))
+      refuseHeard(follower, claims)
       return claims
     },
 
@@ -157,16 +166,20 @@ export function createSessionChecks(core: Core): SessionChecks {
     },
 
     async checkClaimsWhileBlind(claims) {
+      const { sid, jti } = claims
       // An answer that is held knows nothing of what was heard since.
-      refuseRevoked(claims.sid)
+      if (sid !== null) refuseRevoked(sid)
+      if (follower.isRevoked(jti)) throw tokenRevoked()
       try {
-        return await core.blindChecks.ask(`${claims.sid}.${claims.jti}`, async () =>
-          checkClaims(claims),
-        )
+        return await core.blindChecks.ask(`${sid ?? ''}.${jti}`, async () => {
+          if (claims.sid !== null) return checkClaims(claims)
+          await checkServiceClaims(claims)
+          return null
+        })
       } catch (error) {
         // What this node learnt it need not ask again.
-        if (error instanceof AuthError && error.code === 'session_ended') {
-          hearRevoked(core, [claims.sid])
+        if (sid !== null && error instanceof AuthError && error.code === 'session_ended') {
+          hearRevoked(core, [sid])
         }
         throw error
       }

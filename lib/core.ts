@@ -16,6 +16,7 @@ import { NearCache } from './near-cache.ts'
 import type { Settings } from './options.ts'
 import type { RateLimits } from './rate-limits.ts'
 import { createRateLimits } from './rate-limits.ts'
+import { isSessionId } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
 import type { SigningKeys } from './signing-keys.ts'
 import type { Store } from './store.ts'
@@ -31,7 +32,7 @@ export interface Core {
   readonly issuer: AccessTokenIssuer
   readonly verifier: AccessTokenVerifier
   readonly follower: FeedFollower
-  readonly blindChecks: BlindChecks<SessionRecord>
+  readonly blindChecks: BlindChecks<SessionRecord | null>
   /** Null when the app did not ask for one. */
   readonly nearCache: NearCache | null
   readonly limits: RateLimits
@@ -61,7 +62,7 @@ export function createCore(parts: {
     clock: settings.clock,
   })
   const doctor = new Doctor(store, events)
-  const blindChecks = new BlindChecks<SessionRecord>()
+  const blindChecks = new BlindChecks<SessionRecord | null>()
   const follower = new FeedFollower({
     async read(input) {
       const sentAt = settings.clock()
@@ -69,7 +70,8 @@ export function createCore(parts: {
       doctor.observeClock(sentAt, settings.clock(), page.now)
       return page
     },
-    revoke: async (sid) => store.revoke({ sid }),
+    // The feed names denied tokens too, and those are no sessions.
+    revoke: async (name) => (isSessionId(name) ? store.revoke({ sid: name }) : null),
     retentionMs: settings.accessTokenTtlMs + 2 * settings.clockSkewMs + HEARD_MARGIN_MS,
     maxStalenessMs: settings.maxStalenessMs,
     clockSkewMs: settings.clockSkewMs,
@@ -140,8 +142,12 @@ function refuseShortFeed({ feed }: Store, { accessTokenTtlMs }: Settings): void 
   )
 }
 
-/** Applies to this node itself what it has just revoked: the feed would tell it a moment later. */
-export function hearRevoked(core: Core, sids: readonly string[]): void {
-  core.follower.hear(sids.map((sid) => ({ sid, ver: REVOKED })))
-  if (sids.length > 0) core.blindChecks.clear()
+/**
+ * Applies to this node itself what it has just revoked: the feed would tell it a moment later.
+ *
+ * @param names - session ids, or the `jti`s of denied tokens
+ */
+export function hearRevoked(core: Core, names: readonly string[]): void {
+  core.follower.hear(names.map((sid) => ({ sid, ver: REVOKED })))
+  if (names.length > 0) core.blindChecks.clear()
 }

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'token_invalid'
   | 'token_expired'
   | 'token_stale'
+  | 'token_revoked'
   | 'session_ended'
   | 'session_revoked'
   | 'device_mismatch'
@@ -92,6 +93,7 @@ const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
   token_invalid: 401,
   token_expired: 401,
   token_stale: 401,
+  token_revoked: 401,
   session_ended: 401,
   session_revoked: 401,
   device_mismatch: 401,

@@ -1,4 +1,4 @@
-import type { AccessClaims } from './access-token-claims.ts'
+import type { SessionClaims } from './access-token-claims.ts'
 import type { TokenSubject } from './access-token-issuer.ts'
 import { createAccessTokenIssuer } from './access-token-issuer.ts'
 import type { Session } from './auth.ts'
@@ -24,7 +24,7 @@ export interface ForwardedTokens {
    *   `signing_unavailable`
    * @throws {InternalError} when it would be too long
    */
-  fromClaims(claims: AccessClaims): Promise<string>
+  fromClaims(claims: SessionClaims): Promise<string>
 
   /** For who came with a session token. Throws what `fromClaims` throws. */
   fromSession(session: Session<object>): Promise<string>
@@ -79,6 +79,8 @@ export function createForwardedTokens(core: Core, audience: string): ForwardedTo
         ver,
         authTime: authTimeMs,
         attributes: { roles, scope, level, amr, claims: own },
+        clientId: claims.clientId,
+        actor: claims.actor,
         ...endingAt(claims.expiresAtMs),
       })
     },

@@ -20,8 +20,9 @@ export async function checkBlind<Claims extends object>(
   } catch (error) {
     if (!(error instanceof StoreUnavailable) || options.onStoreFailure === 'deny') throw error
     context.core.events.operational('store_failure', {
-      user: { tenant: claims.tenant, id: claims.sub },
-      sessionId: claims.sid,
+      ...(claims.sid === null
+        ? { detail: { service: claims.sub } }
+        : { user: { tenant: claims.tenant, id: claims.sub }, sessionId: claims.sid }),
       result: 'failure',
       cause: 'accepted_on_signature',
       error,

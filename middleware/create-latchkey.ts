@@ -27,7 +27,7 @@ import { createCookieWatch } from './doctor-cookies.ts'
 import type { Guard } from './as-guard.ts'
 import { refuseUncalled } from './as-guard.ts'
 import { createForwardIdentity } from './forward-identity.ts'
-import type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
+import type { HybridGuardOptions, SessionGuardOptions, TokenGuardOptions } from './guard-options.ts'
 import type { Health } from './health.ts'
 import { readHealth } from './health.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
@@ -49,7 +49,7 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   /** Guard: a session token, and the store is asked. */
   readonly requireSession: (options?: SessionGuardOptions<Claims>) => Guard
   /** Guard: an access token, judged by signature and feed; no store. */
-  readonly requireJwt: (options?: GuardOptions) => Guard
+  readonly requireJwt: (options?: TokenGuardOptions) => Guard
   /** Guard: an access token first; the store is asked when the operation calls for it. */
   readonly hybridGuard: (options?: HybridGuardOptions<Claims>) => Guard
   /**

@@ -33,6 +33,15 @@ export interface GuardOptions {
   readonly onStoreFailure?: OnStoreFailure | undefined
 }
 
+/** Options of the guards that take access tokens. */
+export interface TokenGuardOptions extends GuardOptions {
+  /**
+   * Whether a service's own token passes too, with `req.auth.kind === 'service'` and no user. It has
+   * scope, and never a role or a level. @defaultValue false, 403 `forbidden`
+   */
+  readonly services?: boolean | undefined
+}
+
 /** Options of the guards that ask the store. */
 export interface SessionGuardOptions<
   Claims extends object = RegisteredClaims,
@@ -51,6 +60,8 @@ export interface SessionGuardOptions<
 export interface HybridGuardOptions<
   Claims extends object = RegisteredClaims,
 > extends SessionGuardOptions<Claims> {
+  /** As in {@link TokenGuardOptions}. @defaultValue false */
+  readonly services?: boolean | undefined
   /** Asks the store for the session of every access token. @defaultValue false */
   readonly sensitive?: boolean | undefined
   /**
@@ -72,6 +83,7 @@ export interface ParsedGuardOptions<Claims extends object> {
   readonly check: ((auth: Auth<Claims>, req: Request) => MaybePromise<boolean>) | null
   readonly sensitive: boolean
   readonly sample: number
+  readonly services: boolean
 }
 
 /** The three guards. */
@@ -80,9 +92,9 @@ export type GuardName = 'requireJwt' | 'requireSession' | 'hybridGuard'
 const COMMON = ['optional', 'roles', 'scope', 'onStoreFailure']
 const SESSION = [...COMMON, 'maxAuthAge', 'level', 'bindDevice', 'check']
 const KNOWN: Readonly<Record<GuardName, readonly string[]>> = {
-  requireJwt: COMMON,
+  requireJwt: [...COMMON, 'services'],
   requireSession: SESSION,
-  hybridGuard: [...SESSION, 'sensitive', 'sample'],
+  hybridGuard: [...SESSION, 'sensitive', 'sample', 'services'],
 }
 
 const DEFAULT_SAMPLE = 0.1
@@ -142,6 +154,7 @@ export function parseGuardOptions<Claims extends object>(
     check: check ?? null,
     sensitive: flag(guard, 'sensitive', options.sensitive),
     sample,
+    services: flag(guard, 'services', options.services),
   }
 }
 

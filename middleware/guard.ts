@@ -68,6 +68,8 @@ export function runGuard<Claims extends object>(
 
   const { levels, maxAuthAgeMs } = options.requirements
   const asksMore = levels !== null || maxAuthAgeMs !== null
+  // What only a person can show, a service never does.
+  const takesServices = options.services && !asksMore && !options.bindDevice
   const isWayOut = options.requirements.allowPartial === true
 
   /** A half logged in session is nobody yet, unless the guard asked for a level or a fresh login. */
@@ -78,6 +80,9 @@ export function runGuard<Claims extends object>(
   async function admit(req: Request, { auth, record }: Authenticated<Claims>): Promise<void> {
     // A stolen credential is refused before anything is said of what its owner may do.
     if (record !== null) await judgeDevice(context, req, record, isWayOut)
+    if (auth.kind === 'service' && !takesServices) {
+      throw refused(req, auth, new AuthError('forbidden', 'this is not for services'))
+    }
     const refusal = decideAccess(auth, options.requirements, context.core.settings.clock())
     if (refusal !== null) throw refused(req, auth, refusal)
     if (options.bindDevice && record !== null) {
@@ -107,8 +112,9 @@ export function runGuard<Claims extends object>(
 
   function refused(req: Request, auth: Auth<Claims>, error: AuthError): AuthError {
     context.core.events.security('authz_fail', {
-      user: { tenant: auth.tenant, id: auth.userId },
-      sessionId: auth.sessionId,
+      ...(auth.kind === 'service'
+        ? { detail: { service: auth.service ?? '' } }
+        : { user: { tenant: auth.tenant, id: auth.userId }, sessionId: auth.sessionId }),
       request: requestFacts(req),
       result: 'failure',
       cause: error.code,
@@ -215,10 +221,11 @@ export async function verifyPresentedAccess<Claims extends object>(
     return memo.access
   }
   const access = await oneAccessToken(context, presented.texts)
-  if (presented.transport === 'header') context.cookieWatch.bearer(req, access.claims.sid)
+  const { sid } = access.claims
+  if (presented.transport === 'header' && sid !== null) context.cookieWatch.bearer(req, sid)
   if (presented.transport === 'cookie') {
     const session = oneSessionToken(context, cookieTexts(context, req, 'session'))
-    if (session !== null && session.sid !== access.claims.sid) throw ambiguous()
+    if (session !== null && session.sid !== sid) throw ambiguous()
   }
   memo.access = access
   return access
@@ -256,6 +263,22 @@ async function oneAccessToken<Claims extends object>(
   }
   if (found === null) throw failure
   return found
+}
+
+/**
+ * `req.auth` from an access token whose session the store was asked for. A token that was narrowed
+ * stays as narrow as it is.
+ */
+export function authFromChecked<Claims extends object>(
+  { scope, actor }: AccessClaims,
+  record: SessionRecord,
+): Auth<Claims> {
+  const auth = authFromRecord<Claims>('jwt', record)
+  return {
+    ...auth,
+    scope: auth.scope.filter((word) => scope.includes(word)),
+    ...(actor === null ? {} : { actor }),
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Request } from 'express'
-import type { AccessClaims } from '../lib/access-token-claims.ts'
+import type { AccessClaims, SessionClaims } from '../lib/access-token-claims.ts'
 import type { RegisteredClaims } from '../lib/auth.ts'
 import { authFromClaims } from '../lib/auth.ts'
 import { StoreUnavailable } from '../lib/errors.ts'
@@ -11,6 +11,7 @@ import type { Context } from './context.ts'
 import type { Guard } from './as-guard.ts'
 import type { Authenticated } from './guard.ts'
 import {
+  authFromChecked,
   authFromRecord,
   checkPresentedSession,
   checkedBefore,
@@ -38,7 +39,7 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
   async function checkAccess(
     req: Request,
     text: string,
-    claims: AccessClaims,
+    claims: SessionClaims,
   ): Promise<SessionRecord> {
     const session = await context.checks.checkClaims(claims)
     context.memo(req).checked = { text, session }
@@ -52,18 +53,23 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
   ): Promise<Authenticated<Claims>> {
     const { text, claims } = access
     const known = checkedBefore(context, req, text)
-    if (known !== null) return { auth: authFromRecord<Claims>('jwt', known), record: known }
+    if (known !== null) return { auth: authFromChecked<Claims>(claims, known), record: known }
     const decision = decideCheck({
       sensitive: parsed.sensitive || parsed.bindDevice,
       requirements: parsed.requirements,
       blind: core.follower.blindness() !== null,
-      sampled: isDue(claims.sid, parsed.sample),
+      sampled: claims.sid !== null && isDue(claims.sid, parsed.sample),
     })
     if (decision === 'blind') await checkBlind(context, claims, parsed)
+    if (claims.sid === null) {
+      if (decision === 'required') await context.checks.checkServiceClaims(claims)
+      const auth = authFromClaims<Claims>(claims)
+      return { auth: { ...auth, checked: decision === 'required' }, record: null }
+    }
     if (decision === 'required' || decision === 'wanted') {
       try {
         const record = await checkAccess(req, text, claims)
-        return { auth: authFromRecord<Claims>('jwt', record), record }
+        return { auth: authFromChecked<Claims>(claims, record), record }
       } catch (error) {
         if (decision === 'required' || !(error instanceof StoreUnavailable)) throw error
       }

@@ -1,6 +1,6 @@
 import type { Request } from 'express'
 import type { Auth } from '../lib/auth.ts'
-import { InternalError } from '../lib/errors.ts'
+import { AuthError, InternalError } from '../lib/errors.ts'
 import { createForwardedTokens } from '../lib/forwarded-tokens.ts'
 import { formatIdentity } from '../lib/identity-header.ts'
 import type { Context } from './context.ts'
@@ -29,7 +29,9 @@ export function createIdentity<Claims extends object>(
   async function textOf(req: Request, auth: Auth<object>): Promise<string> {
     const { access } = context.memo(req)
     if (tokens === null) throw new InternalError(`${name}: has no audience`)
-    if (auth.kind === 'jwt' && access !== undefined) return tokens.fromClaims(access.claims)
+    if (auth.kind === 'jwt' && access !== undefined && access.claims.sid !== null) {
+      return tokens.fromClaims(access.claims)
+    }
     if (auth.session !== undefined) return tokens.fromSession(auth.session)
     throw new InternalError(`${name}: the guard left neither token nor session`)
   }
@@ -51,6 +53,8 @@ export function createIdentity<Claims extends object>(
       throw new InternalError(`${name}: no guard of this kit let this request pass; put one before`)
     }
     if (auth === undefined) return []
+    // Services behind take what stands there for a user.
+    if (auth.kind === 'service') throw new AuthError('forbidden', 'a service is not passed on')
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only this kit writes its memo
     if (token === null) return valuesOf(auth as Auth<Claims>)
     const text = await textOf(req, auth)

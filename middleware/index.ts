@@ -8,7 +8,12 @@ export type { CredentialsJson, SessionJson } from './deliver.ts'
 export type { AuditEventJson } from './audit-route.ts'
 export type { AuthRequestOptions } from './auth-request.ts'
 export type { Guard } from './as-guard.ts'
-export type { GuardOptions, HybridGuardOptions, SessionGuardOptions } from './guard-options.ts'
+export type {
+  GuardOptions,
+  HybridGuardOptions,
+  SessionGuardOptions,
+  TokenGuardOptions,
+} from './guard-options.ts'
 export type { Health } from './health.ts'
 export type {
   IdentityHeadersOptions,
@@ -20,6 +25,7 @@ export type { AnswerableError } from './problem.ts'
 export type { SignedIn, SignInOptions } from './sign-in.ts'
 
 export type { AppClaims, AttributesPatch, User } from '../lib/attributes.ts'
+export type { Actor } from '../lib/access-token-claims.ts'
 export type { Auth, Register, RegisteredClaims, Session } from '../lib/auth.ts'
 export type { DeviceBindingOptions, OnDeviceChange } from '../lib/device-options.ts'
 export type { Duration } from '../lib/duration.ts'

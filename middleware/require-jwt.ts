@@ -1,8 +1,8 @@
 import { authFromClaims } from '../lib/auth.ts'
 import type { Guard } from './as-guard.ts'
 import type { Context } from './context.ts'
-import { authFromRecord, checkedBefore, runGuard, verifyPresentedAccess } from './guard.ts'
-import type { GuardOptions } from './guard-options.ts'
+import { authFromChecked, checkedBefore, runGuard, verifyPresentedAccess } from './guard.ts'
+import type { TokenGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
 import { checkBlind } from './blind.ts'
 
@@ -12,7 +12,7 @@ import { checkBlind } from './blind.ts'
  */
 export function createRequireJwt<Claims extends object>(
   context: Context<Claims>,
-): (options?: GuardOptions) => Guard {
+): (options?: TokenGuardOptions) => Guard {
   const { core, options: kit } = context
   return function requireJwt(options = {}) {
     const parsed = parseGuardOptions<Claims>('requireJwt', options, {
@@ -26,7 +26,7 @@ export function createRequireJwt<Claims extends object>(
       async authenticate(req, presented) {
         const { text, claims } = await verifyPresentedAccess(context, req, presented)
         const known = checkedBefore(context, req, text)
-        if (known !== null) return { auth: authFromRecord<Claims>('jwt', known), record: known }
+        if (known !== null) return { auth: authFromChecked<Claims>(claims, known), record: known }
         if (core.follower.blindness() !== null) await checkBlind(context, claims, parsed)
         return { auth: authFromClaims<Claims>(claims), record: null }
       },

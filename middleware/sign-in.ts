@@ -158,7 +158,7 @@ export async function endPresented<Claims extends object>(
   const found = new Map<string, RevokeInput>()
   for (const access of accesses) {
     const claims = await verifyOrNull(core.verifier, access)
-    if (claims !== null) found.set(claims.sid, { sid: claims.sid })
+    if (claims !== null && claims.sid !== null) found.set(claims.sid, { sid: claims.sid })
   }
   for (const token of [
     ...sessions.map((text) => readSessionToken(core.ring, text)),

@@ -45,7 +45,10 @@ describe('an access token', () => {
     const { token, jti, expiresAt, expiresInS } = await issuer.issue(rich)
     expect(await verifier.verify(token)).toEqual({
       iss: ISSUER,
+      aud: [...AUDIENCE],
       sub: 'alice',
+      clientId: null,
+      actor: null,
       tenant: 'acme',
       sid: rich.sid,
       jti,
