@@ -22,6 +22,7 @@ export type FindingCode =
   | 'secret_reused'
   | 'node_env'
   | 'plain_http'
+  | 'proxy_address'
   | 'cookie_not_returned'
   | 'cookie_shadowed'
   | 'clock_offset'
@@ -37,6 +38,7 @@ const SEVERITIES: Readonly<Record<FindingCode, Severity>> = {
   secret_reused: 'error',
   node_env: 'warning',
   plain_http: 'warning',
+  proxy_address: 'warning',
   cookie_not_returned: 'warning',
   cookie_shadowed: 'warning',
   clock_offset: 'warning',

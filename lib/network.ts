@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
 /** Where an address cannot be read: all of these share one network, so that junk evades nothing. */
 const UNKNOWN = 'unknown'
@@ -23,6 +23,32 @@ export function networkOf(ip: string | undefined): string {
   if (!isIPv6(address)) return UNKNOWN
   const groups = groupsOf(address)
   return embeddedIPv4(groups) ?? `${groups.slice(0, 4).join(':')}::/64`
+}
+
+const PRIVATE = new BlockList()
+for (const [address, bits] of [
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+] as const) {
+  PRIVATE.addSubnet(address, bits)
+}
+for (const [address, bits] of [
+  ['::', 96], // ::1; all of IPv4 is below ::ffff:0:0/96
+  ['fc00::', 7],
+  ['fe80::', 10],
+] as const) {
+  PRIVATE.addSubnet(address, bits, 'ipv6')
+}
+
+/** Whether an address is of this machine or of a network that is not the internet (RFC 6890). */
+export function isPrivateAddress(ip: string | undefined): boolean {
+  const network = networkOf(ip)
+  if (isIPv4(network)) return PRIVATE.check(network)
+  return network !== UNKNOWN && PRIVATE.check(network.replace('/64', ''), 'ipv6')
 }
 
 /** The eight groups of an IPv6 address, without leading zeros, in lower case. */

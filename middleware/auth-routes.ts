@@ -6,6 +6,7 @@ import { AuthError, methodNotAllowed } from '../lib/errors.ts'
 import { createAuditRoute } from './audit-route.ts'
 import type { Context } from './context.ts'
 import { createCors } from './cors.ts'
+import { createAddressWatch } from './doctor-addresses.ts'
 import { answerFailure } from './failure.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
 import { createLogin, createStepUp } from './login-routes.ts'
@@ -31,6 +32,7 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
     // Stepping up is how a half logged in session becomes a whole one.
     const checkedOrPartial = createHybridGuard(context, true)({ sensitive: true })
     const sessions = createSessionRoutes(context)
+    const watchAddress = createAddressWatch(context.core)
     const { authenticate } = options
 
     router.use(
@@ -45,6 +47,11 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
       // For the app's hooks; latchkey reads its own cookies from the header, duplicates and all.
       cookieParser(),
     )
+
+    router.use((req, _res, next) => {
+      watchAddress(req)
+      next()
+    })
 
     const cors = createCors(context, JWKS_PATH)
     if (cors !== null) router.use(cors)
