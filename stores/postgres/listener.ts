@@ -1,4 +1,6 @@
 import { ConfigError } from '../../lib/errors.ts'
+import type { Bell } from './bell.ts'
+import { createBell } from './bell.ts'
 import type { OwnClient, PostgresClient, PostgresPool } from './client.ts'
 import { isPool } from './client.ts'
 import type { Names } from './names.ts'
@@ -11,19 +13,24 @@ export interface Listener {
   /** Whether notifications end a wait. */
   readonly listens: boolean
   /** How often it was woken, or its connection broke, so far. */
-  readonly wakes: number
-  /** Runs a statement; the connection is given up at the signal. */
+  readonly wakes: Bell['wakes']
+  /**
+   * Runs a statement. At the signal it rejects at once, and a connection that does not answer is given
+   * up; one that is being made, or has not had the time for its first answer, is kept for the next.
+   */
   run(statement: Statement, values: unknown[], signal: AbortSignal): Promise<readonly Row[]>
-  /** Resolves when it is woken after the given count, at the signal, at close, or when time is up. */
-  wait(ms: number, wakes: number, signal: AbortSignal): Promise<void>
+  readonly wait: Bell['wait']
   /** Gives its connection up: the next may lead to another server. */
   leave(): void
   close(): void
 }
 
+/** How long a connection may take until it listens, however long a read may take. */
+const OPENING_MS = 2000
+
 /** In the place of the app's: a connection that does not answer must not be waited for. */
 const OWN_OPTIONS = {
-  connectionTimeoutMillis: { value: 2000, enumerable: true },
+  connectionTimeoutMillis: { value: OPENING_MS, enumerable: true },
   keepAlive: { value: true, enumerable: true },
   pipeline: { value: false, enumerable: true },
 }
@@ -38,8 +45,9 @@ export function createListener(options: {
   readonly names: Names
   readonly prepare: boolean
   readonly listen: boolean
+  readonly operationTimeoutMs: number
 }): Listener {
-  const { client, runner, names, prepare, listen } = options
+  const { client, runner, names, prepare, listen, operationTimeoutMs } = options
   const bell = createBell()
   if (!isPool(client)) {
     return {
@@ -54,12 +62,16 @@ export function createListener(options: {
 
   const connectNew = connectionOf(client)
   const listening = statement('listen', `listen ${names.channel}`)
-  let current: Promise<Opened> | undefined
+  let current: Opened | undefined
   let isClosed = false
 
-  // Not async: what is forgotten is compared with what was returned.
-  function open(): Promise<Opened> {
+  function open(): Opened {
     const own = connectNew()
+    // What is ended while it connects would never settle by itself.
+    const ended = new Promise<never>((_resolve, reject) => {
+      own.on('end', () => reject(new Error('the connection of the feed ended')))
+    })
+    const opened: Opened = { own, hasAnswered: false, ready: Promise.race([listenBy(own), ended]) }
     // Notifications may have been missed.
     const forget = () => {
       if (current === opened) current = undefined
@@ -68,20 +80,60 @@ export function createListener(options: {
     own.on('notification', () => bell.ring())
     own.on('end', forget)
     own.on('error', forget)
-    const opened = own.connect().then(() => {
-      const ownRunner = createRunner({ client: own, prepare, operationTimeoutMs: 0 })
-      // Not awaited: what is asked next is answered after it.
-      if (listen) ownRunner.run(listening, []).catch(() => end(own))
-      return { own, runner: ownRunner }
-    })
-    opened.catch(forget)
+    opened.ready.catch(() => giveUp(opened))
     return opened
   }
 
+  async function listenBy(own: OwnClient): Promise<Runner> {
+    // Of pg's own limit nothing is left when the connection is made.
+    const late = setTimeout(() => end(own), OPENING_MS).unref()
+    try {
+      await own.connect()
+      const ownRunner = createRunner({ client: own, prepare, operationTimeoutMs })
+      if (listen) await ownRunner.run(listening, [])
+      return ownRunner
+    } finally {
+      clearTimeout(late)
+    }
+  }
+
+  function giveUp(opened: Opened): void {
+    if (current === opened) current = undefined
+    end(opened.own)
+  }
+
   function leave(): void {
-    const connection = current
-    current = undefined
-    void connection?.then(({ own }) => end(own)).catch(() => undefined)
+    if (current !== undefined) giveUp(current)
+  }
+
+  async function ask(
+    opened: Opened,
+    asked: Statement,
+    values: unknown[],
+    signal: AbortSignal,
+  ): Promise<readonly Row[]> {
+    const feedRunner = await opened.ready
+    if (signal.aborted) throw new Error('the read was given up')
+    const sentAt = performance.now()
+    let timer: NodeJS.Timeout | undefined
+    const onAbort = () => {
+      // Read by read it would be closed before it was of use, where the server is far away.
+      const leftMs = opened.hasAnswered ? 0 : operationTimeoutMs - (performance.now() - sentAt)
+      if (leftMs <= 0) giveUp(opened)
+      else timer = setTimeout(() => giveUp(opened), leftMs)
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      const rows = await feedRunner.run(asked, values)
+      opened.hasAnswered = true
+      return rows
+    } catch (error) {
+      giveUp(opened)
+      throw error
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
+    }
   }
 
   return {
@@ -93,21 +145,7 @@ export function createListener(options: {
     async run(asked, values, signal) {
       if (isClosed) throw new Error('the Postgres store is closed')
       current ??= open()
-      const connection = current
-      const giveUp = () => {
-        if (current === connection) current = undefined
-        void connection.then(({ own }) => end(own)).catch(() => undefined)
-      }
-      const { runner: feedRunner } = await connection
-      signal.addEventListener('abort', giveUp, { once: true })
-      try {
-        return await feedRunner.run(asked, values)
-      } catch (error) {
-        giveUp()
-        throw error
-      } finally {
-        signal.removeEventListener('abort', giveUp)
-      }
+      return untilAborted(ask(current, asked, values, signal), signal)
     },
     leave,
     close() {
@@ -118,46 +156,26 @@ export function createListener(options: {
   }
 }
 
+/** A connection, and whether it was of use. */
 interface Opened {
   readonly own: OwnClient
-  readonly runner: Runner
+  /** Once it listens. */
+  readonly ready: Promise<Runner>
+  hasAnswered: boolean
 }
 
-interface Bell extends Pick<Listener, 'wait' | 'wakes' | 'close'> {
-  ring(): void
-}
-
-/** Lets waits be ended from elsewhere. */
-function createBell(): Bell {
-  const waiting = new Set<() => void>()
-  let wakes = 0
-  let isClosed = false
-  return {
-    get wakes() {
-      return wakes
-    },
-    ring() {
-      wakes += 1
-      for (const wake of waiting) wake()
-    },
-    async wait(ms, since, signal) {
-      if (signal.aborted || isClosed || wakes !== since) return
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          clearTimeout(timer)
-          signal.removeEventListener('abort', wake)
-          waiting.delete(wake)
-          resolve()
-        }
-        const timer = setTimeout(wake, ms).unref()
-        signal.addEventListener('abort', wake)
-        waiting.add(wake)
-      })
-    },
-    close() {
-      isClosed = true
-      for (const wake of waiting) wake()
-    },
+/** What a call comes to, or a rejection as soon as nobody waits for it any more. */
+async function untilAborted<Result>(call: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  let onAbort = () => {}
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(new Error('the read was given up'))
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort)
+  })
+  try {
+    return await Promise.race([call, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }
 

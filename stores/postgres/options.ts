@@ -21,7 +21,7 @@ export interface PostgresStoreOptions {
   readonly tablePrefix?: string | undefined
   /**
    * How long an operation may take, the wait for a connection and for locks included; then its
-   * connection is closed and it fails. Below the kit's `storeDeadline`.
+   * connection is closed and it fails. Connecting may take longer. Below the kit's `storeDeadline`.
    *
    * @defaultValue `'200ms'`
    */

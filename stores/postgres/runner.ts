@@ -47,8 +47,9 @@ const MAX_WAITING = 1000
 const TYPES: PostgresQuery['types'] = { getTypeParser: () => (value) => value }
 
 /**
- * Runs statements on the app's pool, each within its time. A connection that was late is closed: what
- * it may still answer is nobody's.
+ * Runs statements on the app's pool, each within its time. A connection that does not answer in time is
+ * closed: what it may still answer is nobody's. Its time counts from the question, not from when the
+ * caller began to wait: else connections to a far server would be closed as soon as they were made.
  */
 export function createRunner(options: {
   readonly client: PostgresPool | PostgresClient
@@ -95,7 +96,7 @@ export function createRunner(options: {
       const query = queryOf(asked, values)
       for (let retries = 0; ; retries += 1) {
         try {
-          return await once(client, query, giveUpAt, isOfNoUse)
+          return await once({ pool: client, query, giveUpAt, timeoutMs, isOfNoUse })
         } catch (error) {
           const code = codeOf(error)
           const again = RETRYABLE.has(code) || UNPREPARED.has(code)
@@ -111,47 +112,52 @@ export function createRunner(options: {
   }
 }
 
-async function once(
-  pool: PostgresPool,
-  query: PostgresQuery,
-  giveUpAt: number,
-  isOfNoUse: (error: unknown) => boolean,
-): Promise<readonly Row[]> {
+async function once(options: {
+  readonly pool: PostgresPool
+  readonly query: PostgresQuery
+  /** When the caller is answered at the latest. */
+  readonly giveUpAt: number
+  /** How long the connection may take to answer. */
+  readonly timeoutMs: number
+  readonly isOfNoUse: (error: unknown) => boolean
+}): Promise<readonly Row[]> {
+  const { pool, query, giveUpAt, timeoutMs, isOfNoUse } = options
   if (pool.waitingCount >= MAX_WAITING) {
     throw new Error(`no connection: ${pool.waitingCount} wait for one`)
   }
   return new Promise((resolve, reject) => {
-    let lent: PostgresPoolClient | undefined
-    let over = false
-    const giveBack = (destroy = false) => {
-      over = true
-      clearTimeout(timer)
-      lent?.release(destroy)
-      lent = undefined
-    }
-    const timer = setTimeout(
-      () => {
-        const error = new Error(lent === undefined ? 'no connection in time' : 'no answer in time')
-        giveBack(true)
-        reject(error)
-      },
-      Math.max(0, giveUpAt - performance.now()),
-    )
+    let asked = false
+    let isOver = false
+    const giveUp = () => fail(new Error(asked ? 'no answer in time' : 'no connection in time'))
+    const timer = setTimeout(giveUp, Math.max(0, giveUpAt - performance.now()))
     const fail = (error: unknown) => {
-      if (over) return
-      giveBack(isOfNoUse(error))
+      isOver = true
+      clearTimeout(timer)
       // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- what pg threw, as it is
       reject(error)
     }
     const use = (client: PostgresPoolClient) => {
       surviveErrors(client)
-      if (over) return client.release()
-      lent = client
-      client.query(query).then((result) => {
-        if (over) return
-        giveBack()
-        resolve(rowsOf(result))
-      }, fail)
+      if (isOver) return client.release()
+      asked = true
+      let isLate = false
+      const closing = setTimeout(() => {
+        isLate = true
+        client.release(true)
+      }, timeoutMs)
+      client.query(query).then(
+        (result) => {
+          clearTimeout(closing)
+          clearTimeout(timer)
+          if (!isLate) client.release()
+          resolve(rowsOf(result))
+        },
+        (error: unknown) => {
+          clearTimeout(closing)
+          if (!isLate) client.release(isOfNoUse(error))
+          fail(error)
+        },
+      )
     }
     // Not by a promise: a connection may break before that is heard of, with nobody listening.
     pool.connect((error, client) => {

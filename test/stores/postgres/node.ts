@@ -176,9 +176,10 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
       // The audit trail is written a tenth of a second after what it tells of.
       await until('the trail is written', async () => {
         const { items } = await latchkey.audit.query({ limit: 100 })
+        // Other nodes write to the same trail.
+        const written = new Set(items.map(({ type, sessionId }) => `${type} ${sessionId}`))
         const logins = events.filter(({ type }) => type === 'authn_login_success')
-        const written = items.filter(({ type }) => type === 'authn_login_success')
-        return written.length >= logins.length
+        return logins.every(({ type, sessionId }) => written.has(`${type} ${sessionId}`))
       })
     },
     typesOf: () => events.map(({ type }) => type),

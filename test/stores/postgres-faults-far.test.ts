@@ -1,0 +1,241 @@
+import { once } from 'node:events'
+import type { AddressInfo, Socket } from 'node:net'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, describe, expect, it, jest } from '@jest/globals'
+import type { Pool } from 'pg'
+import type { PostgresStore } from '../../stores/postgres.ts'
+import { postgresStore } from '../../stores/postgres.ts'
+import { closeKits } from '../support/kit.ts'
+import { sharedPostgresUrl } from '../support/postgres-server.ts'
+import { until } from '../support/redis-commands.ts'
+import type { TcpProxy } from '../support/tcp-proxy.ts'
+import { startTcpProxy } from '../support/tcp-proxy.ts'
+import { newUser } from './contract/support.ts'
+import { backendsOf, closeNodes, openNode, poolOf } from './postgres/node.ts'
+import { newSchema, useDatabase } from './postgres/open.ts'
+
+jest.setTimeout(60_000)
+
+const NEVER = new AbortController().signal
+const SERVER = {
+  get url() {
+    return sharedPostgresUrl()
+  },
+  get port() {
+    return Number(new URL(sharedPostgresUrl()).port)
+  },
+}
+
+const database = useDatabase(sharedPostgresUrl)
+const cleanUps: (() => unknown)[] = []
+
+afterEach(async () => {
+  await closeNodes()
+  await closeKits()
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp()
+})
+
+async function newProxy(): Promise<TcpProxy> {
+  const proxy = await startTcpProxy(SERVER)
+  cleanUps.push(async () => {
+    await proxy.restore()
+    proxy.stop()
+  })
+  return proxy
+}
+
+interface Setup {
+  readonly operationTimeout?: `${number}ms` | `${number}s`
+  readonly onConnect?: () => Promise<void>
+}
+
+interface Opened {
+  readonly store: PostgresStore
+  readonly pool: Pool
+  readonly name: string
+}
+
+/** A store whose server is reached by the address. */
+function openStore(
+  via: { readonly port: number },
+  { operationTimeout = '200ms', onConnect }: Setup = {},
+): Opened {
+  const name = newSchema()
+  const { schema } = database
+  const pool = poolOf({
+    url: SERVER.url,
+    schema,
+    via,
+    pool: {
+      application_name: name,
+      max: 2,
+      connectionTimeoutMillis: 20_000,
+      idleTimeoutMillis: 0,
+      // pg-pool waits for it; its types do not say so.
+      ...(onConnect && { onConnect: onConnect as () => void }),
+    },
+  })
+  const store = postgresStore({ pool, schema, operationTimeout, pruneInterval: false })
+  cleanUps.push(
+    async () => pool.end(),
+    async () => store.close(),
+  )
+  return { store, pool, name }
+}
+
+async function ask(store: PostgresStore): Promise<unknown> {
+  return store.list({ user: newUser(), limit: 1 })
+}
+
+describe('a server that takes longer to be connected to than an operation may take', () => {
+  it('is of use: the node logs in, follows and logs out, on few connections', async () => {
+    const proxy = await newProxy()
+    // As 50 ms there and 50 ms back are to the defaults, with room for a busy machine.
+    proxy.delay(450)
+    const node = await openNode({
+      url: SERVER.url,
+      schema: database.schema,
+      via: proxy,
+      pool: { max: 2, connectionTimeoutMillis: 20_000 },
+      store: { operationTimeout: '1s' },
+      options: { storeDeadline: '1250ms' },
+    })
+    const tokens = await node.login()
+    const checked = await until('it is checked', async () => {
+      const { status } = await node.getSession(tokens)
+      return status !== 503 && status
+    })
+    expect(checked).toBe(200)
+    const ended = await until('it is ended', async () => {
+      const { status } = await node.logout(tokens)
+      return status !== 503 && status
+    })
+    expect(ended).toBe(204)
+    expect(await node.get('/jwt', tokens)).toMatchObject({ status: 401, code: 'session_revoked' })
+    await until('nothing is left', async () => {
+      const backends = await backendsOf(SERVER, node)
+      return node.pool.waitingCount === 0 && backends.length <= node.pool.totalCount + 1
+    })
+  })
+})
+
+describe('a connection that is made when its operation is nearly over', () => {
+  it('is not closed for that: the next operation has its answer', async () => {
+    const proxy = await newProxy()
+    let made = 0
+    const { store, pool } = openStore(proxy, {
+      operationTimeout: '4s',
+      async onConnect() {
+        made += 1
+        await sleep(2500)
+        // The answer is there when nobody waits for it any more, and the connection is still in time.
+        proxy.delay(2700)
+      },
+    })
+    await expect(ask(store)).rejects.toThrow('in time')
+    await until('it has answered', async () => pool.idleCount === 1)
+    proxy.delay(0)
+    await ask(store)
+    expect([made, pool.totalCount]).toEqual([1, 1])
+  })
+
+  it('is closed when it does not answer in its own time either', async () => {
+    const proxy = await newProxy()
+    const { store, pool } = openStore(proxy, {
+      operationTimeout: '2s',
+      async onConnect() {
+        await sleep(500)
+        proxy.halfOpen()
+      },
+    })
+    await expect(ask(store)).rejects.toThrow('in time')
+    await until('it is closed', async () => pool.totalCount === 0)
+  })
+})
+
+describe('a connection of the feed that is still being made', () => {
+  it('is not waited for once its read is given up, and serves the next', async () => {
+    const proxy = await newProxy()
+    const { store } = openStore(proxy, { operationTimeout: '4s' })
+    proxy.halfOpen()
+    for (let n = 0; n < 5; n++) {
+      const read = store.feed.read({ cursor: null, waitMs: 0, signal: AbortSignal.timeout(20) })
+      // Long before a connection is given up.
+      const isOver = Promise.race([read, sleep(1500, 'late')])
+      await expect(isOver).rejects.toThrow('given up')
+      expect(proxy.connections).toBe(1)
+      if (n === 3) await proxy.restore()
+    }
+    await store.feed.read({ cursor: null, waitMs: 0, signal: NEVER })
+    expect(proxy.connections).toBe(1)
+  })
+
+  it('is closed with the store, whatever the server says', async () => {
+    const open = new Set<Socket>()
+    let taken = 0
+    const silent = createServer((socket) => {
+      taken += 1
+      open.add(socket)
+      socket.on('error', () => {}).on('close', () => open.delete(socket))
+      socket.resume()
+    })
+    silent.listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    cleanUps.push(() => silent.close())
+    const { store } = openStore(silent.address() as AddressInfo)
+    const read = store.feed.read({ cursor: null, waitMs: 0, signal: NEVER })
+    await until('it is taken', async () => taken === 1)
+    await store.close()
+    await expect(read).rejects.toThrow('ended')
+    await until('it is closed', async () => open.size === 0)
+    expect(taken).toBe(1)
+  })
+})
+
+/** Waits until the feed's connection listens; its process at the server. */
+async function listening(name: string): Promise<number> {
+  return until('it listens', async () => {
+    const [backend] = await backendsOf(SERVER, { name })
+    const listens = backend?.state === 'idle' && backend.query.startsWith('listen')
+    return listens && backend.pid
+  })
+}
+
+describe('the first answer to a new connection of the feed', () => {
+  it('may come after its read was given up: the next has the connection', async () => {
+    const proxy = await newProxy()
+    const { store, name } = openStore(proxy, { operationTimeout: '5s' })
+    // What it says of itself comes at once, what it is asked a second late.
+    const given = store.feed.read({ cursor: null, waitMs: 0, signal: AbortSignal.timeout(10) })
+    await expect(given).rejects.toThrow('given up')
+    const before = await listening(name)
+    proxy.delay(1000)
+    const late = store.feed.read({ cursor: null, waitMs: 0, signal: AbortSignal.timeout(500) })
+    await expect(late).rejects.toThrow('given up')
+    const page = await store.feed.read({ cursor: null, waitMs: 0, signal: NEVER })
+    expect(page.complete).toBe(true)
+    const after = await backendsOf(SERVER, { name })
+    expect(after.map(({ pid }) => pid)).toEqual([before])
+  })
+
+  it('is not waited for any longer than an operation', async () => {
+    const proxy = await newProxy()
+    const { store, name } = openStore(proxy, { operationTimeout: '300ms' })
+    const given = store.feed.read({ cursor: null, waitMs: 0, signal: AbortSignal.timeout(1) })
+    await expect(given).rejects.toThrow('given up')
+    const before = await listening(name)
+    proxy.halfOpen()
+    const late = store.feed.read({ cursor: null, waitMs: 0, signal: AbortSignal.timeout(10) })
+    await expect(late).rejects.toThrow('given up')
+    await sleep(600)
+    await proxy.restore()
+    const page = await store.feed.read({ cursor: null, waitMs: 0, signal: NEVER })
+    expect(page.complete).toBe(true)
+    // The server hears of the end of the old one late.
+    await until('another answers', async () => {
+      const backends = await backendsOf(SERVER, { name })
+      return backends.length === 1 && backends[0]?.pid !== before
+    })
+  })
+})
