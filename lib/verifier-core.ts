@@ -3,6 +3,7 @@ import { createAccessTokenVerifier } from './access-token-verifier.ts'
 import { AuthError } from './errors.ts'
 import type { BlindCause } from './feed.ts'
 import { FeedFollower } from './feed.ts'
+import { refuseHeard } from './heard.ts'
 import type { OnStoreFailure } from './option-values.ts'
 import type { PublicKeys, PublicKeysStatus } from './public-keys.ts'
 import { staticKeys } from './public-keys.ts'
@@ -74,14 +75,6 @@ export function createVerifierCore(settings: VerifierSettings): VerifierCore {
   if (follower !== null) {
     keys.start()
     follower.start()
-  }
-
-  function refuseHeard(heard: FeedFollower, { sid, ver, jti }: AccessClaims): void {
-    if (heard.isRevoked(sid)) throw new AuthError('session_revoked', 'the session was ended')
-    if (heard.isRevoked(jti)) throw new AuthError('token_invalid', 'the access token is not valid')
-    if (ver < heard.oldestGoodVer(sid)) {
-      throw new AuthError('token_stale', 'the token is older than a change; refresh it')
-    }
   }
 
   return {

@@ -11,7 +11,7 @@ import { answer, toAnswerable } from '../answer.ts'
 import type { Guard } from '../as-guard.ts'
 import { asGuard } from '../as-guard.ts'
 import { readAuthorization } from '../authorization.ts'
-import type { GuardOptions, ParsedGuardOptions } from '../guard-options.ts'
+import type { ParsedGuardOptions, TokenGuardOptions } from '../guard-options.ts'
 import { parseGuardOptions } from '../guard-options.ts'
 import type { AuthMemo } from '../request-auth.ts'
 import { clearAuth, setAuth } from '../request-auth.ts'
@@ -19,7 +19,7 @@ import { clearAuth, setAuth } from '../request-auth.ts'
 /** Options of a verifier's `requireJwt`. All is judged by the token: it says what was so when it was issued. */
 export interface VerifierGuardOptions<
   Claims extends object = RegisteredClaims,
-> extends GuardOptions {
+> extends TokenGuardOptions {
   /** Longest time since the user proved who they are, else 401 `step_up_required`. */
   readonly maxAuthAge?: Duration | undefined
   /** The level, or one of several, by name; else 401 `step_up_required`. */
@@ -28,7 +28,16 @@ export interface VerifierGuardOptions<
   readonly check?: ((auth: Auth<Claims>, req: Request) => MaybePromise<boolean>) | undefined
 }
 
-const KNOWN = ['optional', 'roles', 'scope', 'onStoreFailure', 'maxAuthAge', 'level', 'check']
+const KNOWN = [
+  'optional',
+  'roles',
+  'scope',
+  'services',
+  'onStoreFailure',
+  'maxAuthAge',
+  'level',
+  'check',
+]
 
 /** Makes a verifier's `requireJwt`: an access token by `Authorization: Bearer`, and nothing else. */
 export function createRequireJwt<Claims extends object>(
@@ -43,6 +52,10 @@ export function createRequireJwt<Claims extends object>(
       known: KNOWN,
     })
 
+    const { levels, maxAuthAgeMs } = parsed.requirements
+    // What only a person can show, a service never does.
+    const takesServices = parsed.services && levels === null && maxAuthAgeMs === null
+
     /** Who is asking; null when nobody is and nobody need be. */
     async function authenticate(req: Request): Promise<Auth<Claims> | null> {
       const token = readBearer(req)
@@ -51,6 +64,9 @@ export function createRequireJwt<Claims extends object>(
         throw new AuthError('credentials_missing', 'no credentials were sent')
       }
       const auth = authFromClaims<Claims>(await core.verify(token, parsed.onStoreFailure))
+      if (auth.kind === 'service' && !takesServices) {
+        throw refused(core, req, auth, new AuthError('forbidden', 'this is not for services'))
+      }
       const refusal = decideAccess(auth, parsed.requirements, core.settings.clock())
       if (refusal !== null) throw refused(core, req, auth, refusal)
       if (parsed.check !== null && !(await askApp(core, parsed.check, auth, req))) {
@@ -114,8 +130,9 @@ function refused(
     type: 'authz_fail',
     result: 'failure',
     cause: error.code,
-    user: { tenant: auth.tenant, id: auth.userId },
-    sessionId: auth.sessionId,
+    ...(auth.kind === 'service'
+      ? { detail: { service: auth.service ?? '' } }
+      : { user: { tenant: auth.tenant, id: auth.userId }, sessionId: auth.sessionId }),
     ...(req.ip === undefined ? {} : { ip: req.ip }),
   })
   return error

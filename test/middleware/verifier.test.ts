@@ -248,6 +248,46 @@ describe('requireJwt of a verifier', () => {
   })
 })
 
+describe("a service's own token at a verifier", () => {
+  const own = token({
+    sub: 'billing',
+    client_id: 'billing',
+    scope: 'orders:read',
+    ...Object.fromEntries(
+      ['sid', 'gen', 'ver', 'auth_time', 'tenant', 'roles', 'amr', 'acr'].map((name) => [
+        name,
+        undefined,
+      ]),
+    ),
+  })
+
+  it('is 403 where the guard was not told of services, optional or not', async () => {
+    for (const guard of [{}, { optional: true }]) {
+      const { get, events } = await openService({ guard })
+      const res = await get(own)
+      expect([res.status, res.body]).toEqual([403, expect.objectContaining({ code: 'forbidden' })])
+      expect(events.at(-1)).toMatchObject({ type: 'authz_fail', detail: { service: 'billing' } })
+    }
+  })
+
+  it('passes where it was, as no user', async () => {
+    const { get } = await openService({ guard: { services: true, scope: ['orders:read'] } })
+    const res = await get(own)
+    expect([res.status, res.body]).toEqual([
+      200,
+      expect.objectContaining({ kind: 'service', user: '' }),
+    ])
+  })
+
+  it.each([{ level: 'mfa' }, { maxAuthAge: '5m' as const }, { roles: ['admin'] }])(
+    'is 403 all the same where only a person can pass: %j',
+    async (guard) => {
+      const { get } = await openService({ guard: { services: true, ...guard } })
+      expect((await get(own)).status).toBe(403)
+    },
+  )
+})
+
 describe('getAuth', () => {
   it('throws where no guard of this verifier was', async () => {
     const { verifier } = await openService()
