@@ -6,6 +6,7 @@ import { typedClaims } from './auth.ts'
 import type { Core } from './core.ts'
 import { AuthError } from './errors.ts'
 import { finding } from './findings.ts'
+import { refuseHeard, refuseStale } from './heard.ts'
 import { RecentTokens } from './recent-tokens.ts'
 import type { JsonObject } from './session.ts'
 
@@ -20,8 +21,8 @@ export interface ForwardedTokens {
   /**
    * For who came with an access token: the same claims, for another audience and a minute.
    *
-   * @throws {AuthError} `session_revoked` or `token_stale` when the feed has said so meanwhile,
-   *   `signing_unavailable`
+   * @throws {AuthError} `session_revoked`, `token_revoked` or `token_stale` when the feed has said so
+   *   meanwhile, `signing_unavailable`
    * @throws {InternalError} when it would be too long
    */
   fromClaims(claims: SessionClaims): Promise<string>
@@ -45,21 +46,9 @@ export function createForwardedTokens(core: Core, audience: string): ForwardedTo
   })
   const recent = new RecentTokens({ ttlMs: FORWARDED_TTL_MS, maxTokens: MAX_RECENT, clock })
 
-  /** Asked last: a signature may take its time, and a remembered token knows nothing of the news. */
-  function refuseVoid({ sid, ver }: TokenSubject): void {
-    if (follower.isRevoked(sid)) throw new AuthError('session_revoked', 'the session was ended')
-    if (ver < follower.oldestGoodVer(sid)) {
-      throw new AuthError('token_stale', 'the token is older than a change; refresh it')
-    }
-  }
-
   async function tokenFor(key: string, subject: TokenSubject): Promise<string> {
     // A key that was taken away signs nothing any more, remembered or not.
-    const token = await recent.get(`${signingKeys.active.kid} ${key}`, async () =>
-      issuer.issue(subject),
-    )
-    refuseVoid(subject)
-    return token
+    return recent.get(`${signingKeys.active.kid} ${key}`, async () => issuer.issue(subject))
   }
 
   /** A request that was let pass a moment before the end must still reach the service behind. */
@@ -72,7 +61,7 @@ export function createForwardedTokens(core: Core, audience: string): ForwardedTo
     async fromClaims(claims) {
       const { sid, jti, sub, tenant, gen, ver, authTimeMs } = claims
       const { roles, scope, level, amr, claims: own } = claims
-      return tokenFor(`access ${jti}`, {
+      const token = await tokenFor(`access ${jti}`, {
         sid,
         user: { tenant, id: sub },
         generation: gen,
@@ -83,11 +72,14 @@ export function createForwardedTokens(core: Core, audience: string): ForwardedTo
         actor: claims.actor,
         ...endingAt(claims.expiresAtMs),
       })
+      // Last: a signature may take its time, and a remembered token knows nothing of the news.
+      refuseHeard(follower, claims)
+      return token
     },
     async fromSession(session) {
       const { id: sid, userId, tenant, ver, authTime } = session
       const { roles, scope, level, amr, claims } = session
-      return tokenFor(`session ${sid} ${ver}`, {
+      const token = await tokenFor(`session ${sid} ${ver}`, {
         sid,
         user: { tenant, id: userId },
         // Who has a session token need not have the newest refresh token: this confirms none.
@@ -97,6 +89,9 @@ export function createForwardedTokens(core: Core, audience: string): ForwardedTo
         attributes: { roles, scope, level, amr, claims: typedClaims<JsonObject>(claims) },
         ...endingAt(Math.min(session.expiresAt, session.idleExpiresAt)),
       })
+      if (follower.isRevoked(sid)) throw new AuthError('session_revoked', 'the session was ended')
+      refuseStale(session, follower.oldestGoodVer(sid))
+      return token
     },
   }
 }

@@ -16,7 +16,7 @@ export type IdentityHeader = readonly [name: string, value: string]
  * @param name - the factory's name, for errors
  * @returns what reads it off a request that a guard let pass: the headers, none for nobody. It throws
  *   `InternalError` when no guard of this kit ran or a hook failed, `AuthError` `session_revoked`,
- *   `token_stale` or `signing_unavailable`
+ *   `token_revoked`, `token_stale`, `signing_unavailable`, or `forbidden` for a service
  */
 export function createIdentity<Claims extends object>(
   context: Context<Claims>,

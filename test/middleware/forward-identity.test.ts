@@ -7,6 +7,7 @@ import { createAccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import { parseSigningKeys } from '../../lib/signing-keys.ts'
 import type { Guard, IdentityOptions } from '../../middleware/index.ts'
 import { createLatchkey, generateSigningKey, memoryStore } from '../../middleware/index.ts'
+import { forge, halves } from '../support/forge.ts'
 import type { KitSetup, Login, TestClaims, TestKit } from '../support/kit.ts'
 import {
   closeKits,
@@ -76,6 +77,12 @@ async function openGateway(
 
 function bearer(login: Login): Record<string, string> {
   return { authorization: login.bearer }
+}
+
+function decodeJson(segment: string): Record<string, unknown> {
+  // The signature is no JSON.
+  const text = Buffer.from(segment, 'base64url').toString()
+  return text.startsWith('{') ? (JSON.parse(text) as Record<string, unknown>) : {}
 }
 
 describe('the token of forwardIdentity', () => {
@@ -225,6 +232,23 @@ describe('forwardIdentity remembers a token', () => {
     ])
     expect(tokens.size).toBe(5)
     expect((await kit.claimsOf(bearer(bob))).sub).toBe('bob')
+  })
+
+  it('and never gives a narrow token of a session what a wide one says', async () => {
+    const kit = await openGateway(undefined, undefined, { options: { authenticate: () => DORA } })
+    const login = await kit.login()
+    const [header = {}, payload = {}] = login.access.split('.').map(decodeJson)
+    const actor = { sub: 'billing', act: { sub: 'cron' } }
+    const narrow = forge(
+      header,
+      { ...payload, jti: 'narrow', scope: 'orders:read', act: actor, client_id: 'billing' },
+      halves(SIGNING_KEY).privateKey,
+    )
+    const wide = await kit.claimsOf(bearer(login))
+    const said = await kit.claimsOf({ authorization: `Bearer ${narrow}` })
+    expect(wide).toMatchObject({ scope: DORA.scope, actor: null, clientId: null })
+    expect(said).toMatchObject({ scope: ['orders:read'], actor, clientId: 'billing' })
+    expect(await kit.claimsOf(bearer(login))).toMatchObject({ scope: DORA.scope, actor: null })
   })
 
   it('for one audience only', async () => {
