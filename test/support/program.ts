@@ -8,6 +8,8 @@ export interface ProgramSearch {
   readonly folders?: () => readonly string[]
   /** Shell command without quotes that precedes the installation. @defaultValue none */
   readonly prepare?: string
+  /** Whether a program of that name is the one that is meant. @defaultValue every one is */
+  readonly isRight?: (path: string) => boolean
 }
 
 /**
@@ -23,8 +25,8 @@ export function findProgram(
   debianPackage: string,
   search: ProgramSearch = {},
 ): string {
-  const { folders = () => [], prepare } = search
-  const found = lookUp(names, folders())
+  const { folders = () => [], prepare, isRight } = search
+  const found = lookUp(names, folders(), isRight)
   if (found !== undefined) return found
   const install = [
     ...(prepare === undefined ? [] : [prepare]),
@@ -36,15 +38,20 @@ export function findProgram(
       stdio: ['ignore', 'ignore', 'inherit'],
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     })
-    const installed = status === 0 ? lookUp(names, folders()) : undefined
+    const installed = status === 0 ? lookUp(names, folders(), isRight) : undefined
     if (installed !== undefined) return installed
   }
   throw new Error(`${names[0]} is missing; install it: sudo sh -c '${install}'`)
 }
 
-function lookUp(names: readonly string[], others: readonly string[] = []): string | undefined {
+function lookUp(
+  names: readonly string[],
+  others: readonly string[] = [],
+  isRight: (path: string) => boolean = () => true,
+): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...others]
-  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isExecutable)
+  const paths = names.flatMap((name) => folders.map((folder) => join(folder, name)))
+  return paths.find((path) => isExecutable(path) && isRight(path))
 }
 
 function isExecutable(path: string): boolean {
