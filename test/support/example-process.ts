@@ -22,9 +22,16 @@ export interface ExampleEnd {
   readonly stderr: string
 }
 
-/** Starts the example on a free port and waits for the line it prints. */
-export async function startExample(env: Record<string, string> = {}): Promise<ExampleProcess> {
-  const { child, ended, seen } = launch(env)
+/**
+ * Starts the example on a free port and waits for the line it prints.
+ *
+ * @param script - which one; the whole app by default
+ */
+export async function startExample(
+  env: Record<string, string> = {},
+  script: string = 'example-app/server.ts',
+): Promise<ExampleProcess> {
+  const { child, ended, seen } = launch(env, script)
   const url = await Promise.race([seen, ended.then(failed)])
   return {
     url,
@@ -40,16 +47,16 @@ export async function startExample(env: Record<string, string> = {}): Promise<Ex
 
 /** Runs an example that is expected not to start. */
 export async function runExample(env: Record<string, string>): Promise<ExampleEnd> {
-  const { child, ended, seen } = launch(env)
+  const { child, ended, seen } = launch(env, 'example-app/server.ts')
   const end = await Promise.race([ended, seen])
   if (typeof end !== 'string') return end
   child.kill('SIGKILL')
   throw new Error('the example started all the same')
 }
 
-function launch(env: Record<string, string>) {
+function launch(env: Record<string, string>, script: string) {
   if (!existsSync(`${ROOT}/dist/middleware/index.js`)) throw new Error('first run: npm run build')
-  const child = spawn(process.execPath, ['--import', 'tsx', 'example-app/server.ts'], {
+  const child = spawn(process.execPath, ['--import', 'tsx', script], {
     cwd: ROOT,
     // Nothing of this process's own environment decides how the example runs.
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], PORT: '0', ...env },
