@@ -16,6 +16,7 @@ import { NearCache } from './near-cache.ts'
 import type { Settings } from './options.ts'
 import type { RateLimits } from './rate-limits.ts'
 import { createRateLimits } from './rate-limits.ts'
+import { RevocationHub } from './revocation-hub.ts'
 import { isSessionId } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
 import type { SigningKeys } from './signing-keys.ts'
@@ -32,6 +33,8 @@ export interface Core {
   readonly issuer: AccessTokenIssuer
   readonly verifier: AccessTokenVerifier
   readonly follower: FeedFollower
+  /** Tells other services of the feed. */
+  readonly hub: RevocationHub
   readonly blindChecks: BlindChecks<SessionRecord | null>
   /** Null when the app did not ask for one. */
   readonly nearCache: NearCache | null
@@ -77,7 +80,12 @@ export function createCore(parts: {
     clockSkewMs: settings.clockSkewMs,
     deadlineMs: settings.storeDeadlineMs,
     clock: settings.clock,
-    onSight: (cause) => events.sight(cause),
+    onSight(cause) {
+      events.sight(cause)
+      if (cause !== null) hub.lose()
+    },
+    onNews: (entries) => hub.tell(entries),
+    onComplete: () => hub.beat(),
     onBreak() {
       blindChecks.clear()
       nearCache?.clear()
@@ -85,6 +93,7 @@ export function createCore(parts: {
     onError: (error) =>
       events.operational('store_failure', { result: 'failure', cause: 'feed', error }),
   })
+  const hub = new RevocationHub(follower, settings.clock)
   const nearCache =
     settings.nearCacheSessions === 0
       ? null
@@ -118,6 +127,7 @@ export function createCore(parts: {
       clock: settings.clock,
     }),
     follower,
+    hub,
     blindChecks,
     nearCache,
     limits: createRateLimits({

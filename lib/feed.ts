@@ -45,6 +45,10 @@ export interface FeedFollowerOptions {
   readonly onBreak?: () => void
   /** The signing keys have changed, or may have: read them anew. */
   readonly onKeys?: () => void
+  /** What was heard for the first time, from the feed or of this node itself. */
+  readonly onNews?: (entries: readonly FeedEntry[]) => void
+  /** A read has completed: up to when it was sent, nothing is missing. */
+  readonly onComplete?: () => void
   /** A read failed; the follower goes on. */
   readonly onError?: (error: unknown) => void
   /** How long to wait at least after this failure, in milliseconds. @defaultValue 0 */
@@ -127,11 +131,9 @@ export class FeedFollower {
   /** Takes note of changes, read from the feed or made by this node itself. */
   hear(entries: readonly FeedEntry[]): void {
     const now = this.#monotonic()
-    for (const entry of entries) {
-      if (this.#heard.hear(entry) && entry.ver === REVOKED) {
-        this.#recent.push({ sid: entry.sid, at: now })
-      }
-    }
+    const news = entries.filter((entry) => this.#heard.hear(entry))
+    for (const { sid, ver } of news) if (ver === REVOKED) this.#recent.push({ sid, at: now })
+    if (news.length > 0) this.#options.onNews?.(news)
     const firstKept = this.#recent.findIndex(({ at }) => now - at <= HEAL_WINDOW_MS)
     const excess = Math.max(
       firstKept === -1 ? this.#recent.length : firstKept,
@@ -157,6 +159,16 @@ export class FeedFollower {
   /** The store's clock less this node's, in milliseconds, as of the last read. */
   get clockOffsetMs(): number {
     return this.#clockOffsetMs
+  }
+
+  /** Up to when nothing is missing, on the monotonic clock; -Infinity before the first read. */
+  get knownAt(): number {
+    return this.#sentMonotonic
+  }
+
+  /** All that is remembered as void or changed. */
+  entries(): Iterable<FeedEntry> {
+    return this.#heard.entries()
   }
 
   /** How many sessions are remembered as void or changed. */
@@ -225,6 +237,7 @@ export class FeedFollower {
     this.#gap = !page.complete
     this.#loaded = true
     this.#markReady()
+    this.#options.onComplete?.()
     return page
   }
 

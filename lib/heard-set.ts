@@ -58,6 +58,17 @@ export class HeardSet {
     return this.#monotonic() - this.#overflowedAt < this.#retentionMs
   }
 
+  /**
+   * All that is remembered. What is heard meanwhile may or may not be among it.
+   *
+   * @yields the highest version heard of each session
+   */
+  *entries(): Generator<FeedEntry> {
+    for (const map of [this.#old, this.#young]) {
+      for (const [sid, ver] of map) yield { sid, ver }
+    }
+  }
+
   /** How many entries are remembered, for metrics. */
   get size(): number {
     return this.#young.size + this.#old.size

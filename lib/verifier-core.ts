@@ -19,7 +19,8 @@ export interface VerifierCore {
    * The claims of an access token that is good by signature, claims and all that was heard.
    *
    * @param onBlind - what happens when not everything can have been heard
-   * @throws {AuthError} `token_invalid`, `token_expired`, `token_stale`, `session_revoked`; 503:
+   * @throws {AuthError} `token_invalid`, `token_expired`, `token_stale`, `token_revoked`,
+   *   `session_revoked`; 503:
    *   `keys_unavailable`, and `feed_unavailable` with `'deny'`
    */
   verify(token: string, onBlind: OnStoreFailure): Promise<AccessClaims>

@@ -11,6 +11,7 @@ import { answerFailure } from './failure.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
 import { createLogin, createStepUp } from './login-routes.ts'
 import { createRefreshRoute } from './refresh-route.ts'
+import { createRevocationStream } from './revocation-stream.ts'
 import { answering } from './route.ts'
 import { createSessionRoutes } from './session-routes.ts'
 
@@ -68,6 +69,9 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
       '/audit': { get: [checked, answering(context, createAuditRoute(context))] },
       '/sessions/:id': { delete: [checked, answering(context, sessions.endOne)] },
       [JWKS_PATH]: { get: [createJwks(context)] },
+    }
+    if (context.services.length > 0) {
+      routes['/revocations'] = { get: [answering(context, createRevocationStream(context))] }
     }
     if (authenticate !== undefined) {
       routes['/login'] = { post: [answering(context, createLogin(context, authenticate), 'token')] }

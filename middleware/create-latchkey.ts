@@ -214,6 +214,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     ready: async () =>
       settings.strict ? core.doctor.refuseUnsafe(core.follower.ready) : core.follower.ready,
     async close() {
+      core.hub.close()
       await core.follower.close()
       await core.events.flush()
       if (given.store === undefined) await store.close()

@@ -6,11 +6,16 @@ export type { VerifierHealth } from './health.ts'
 export type { VerifierGuardOptions } from './require-jwt.ts'
 export type { ErrorHandler } from '../answer.ts'
 export type { Guard } from '../as-guard.ts'
-export type { GuardOptions } from '../guard-options.ts'
+export type { GuardOptions, TokenGuardOptions } from '../guard-options.ts'
 export { problemOf } from '../problem.ts'
 export type { AnswerableError, Problem, Scheme } from '../problem.ts'
 
-export type { AccessClaims } from '../../lib/access-token-claims.ts'
+export type {
+  AccessClaims,
+  Actor,
+  ServiceClaims,
+  SessionClaims,
+} from '../../lib/access-token-claims.ts'
 export type { Auth, Register, RegisteredClaims, Session } from '../../lib/auth.ts'
 export type { Duration } from '../../lib/duration.ts'
 export { AuthError, ConfigError, InternalError, LatchkeyError } from '../../lib/errors.ts'

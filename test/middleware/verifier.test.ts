@@ -210,6 +210,40 @@ describe('requireJwt of a verifier', () => {
     expect((await get(token(claims))).status).toBe(200)
   })
 
+  const service = forge(
+    header,
+    {
+      iss: ISSUER,
+      aud: AUDIENCE[0],
+      sub: 'billing',
+      client_id: 'billing',
+      scope: 'read',
+      iat: NOW / 1000,
+      exp: NOW / 1000 + 300,
+      jti: 'a-service-jti',
+    },
+    privateKey,
+  )
+
+  it.each<[VerifierGuardOptions, number, string]>([
+    [{}, 403, 'forbidden'],
+    [{ services: true, level: 'mfa' }, 403, 'forbidden'],
+    [{ services: true, maxAuthAge: '1d' }, 403, 'forbidden'],
+    [{ services: true, scope: ['write'] }, 403, 'insufficient_scope'],
+  ])('refuses the token of a service where the guard has %j', async (guard, status, code) => {
+    const { get, events } = await openService({ guard })
+    const res = await get(service)
+    expect([res.status, JSON.parse(res.text).code]).toEqual([status, code])
+    expect(events).toMatchObject([{ type: 'authz_fail', detail: { service: 'billing' } }])
+    expect(events[0]).not.toHaveProperty('user')
+  })
+
+  it('takes the token of a service where it is told to', async () => {
+    const { get } = await openService({ guard: { services: true, scope: ['read'] } })
+    const res = await get(service)
+    expect([res.status, res.body]).toMatchObject([200, { kind: 'service', user: '', sid: '' }])
+  })
+
   it('answers 500 when a condition throws, and tells the cause to onEvent only', async () => {
     const error = new Error('database of the app')
     const { get, events } = await openService({
