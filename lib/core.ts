@@ -62,6 +62,7 @@ export function createCore(parts: {
   const events = createEvents({
     onEvent: parts.onEvent,
     append: async (batch) => store.audit.append(batch),
+    writtenWithChange: store.audit.withChange,
     clock: settings.clock,
   })
   const doctor = new Doctor(store, events)

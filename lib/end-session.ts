@@ -1,3 +1,4 @@
+import { revokedEvent, userRevokedEvent } from './change-events.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import { StoreUnavailable } from './errors.ts'
@@ -26,17 +27,17 @@ export async function endSession(
   which: RevokeInput,
   reason: EndReason,
 ): Promise<boolean> {
-  const result = await revoke(core, which, reason)
-  if (result.outcome === 'gone') return false
-  hearRevoked(core, [which.sid])
-  core.events.security('session_revoked', {
-    user: result.session.user,
+  const audit = core.events.prepare('session_revoked', {
     ...(reason.actor === undefined ? {} : { actor: reason.actor }),
     sessionId: which.sid,
     request: reason.request,
     result: 'success',
     cause: reason.cause,
   })
+  const result = await revoke(core, { ...which, audit }, reason)
+  if (result.outcome === 'gone') return false
+  hearRevoked(core, [which.sid])
+  core.events.changed([revokedEvent(audit, result.session)])
   return true
 }
 
@@ -76,19 +77,20 @@ export async function endUserSessions(
   except: string | undefined,
   reason: EndReason,
 ): Promise<number> {
-  const { revoked } = await core.store.revokeUser({
-    user,
-    ...(except === undefined ? {} : { except }),
-  })
-  hearRevoked(core, revoked)
-  core.events.security('authn_token_revoked', {
+  const audit = core.events.prepare('authn_token_revoked', {
     user,
     ...(reason.actor === undefined ? {} : { actor: reason.actor }),
     ...(except === undefined ? {} : { sessionId: except }),
     request: reason.request,
     result: 'success',
     cause: reason.cause,
-    detail: { revoked: revoked.length },
   })
+  const { revoked } = await core.store.revokeUser({
+    user,
+    ...(except === undefined ? {} : { except }),
+    audit,
+  })
+  hearRevoked(core, revoked)
+  core.events.changed([userRevokedEvent(audit, revoked)])
   return revoked.length
 }

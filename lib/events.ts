@@ -45,6 +45,11 @@ export interface LatchkeyEvent extends AuditEvent {
   readonly error?: unknown
 }
 
+/** An event that the trail keeps. */
+export interface SecurityEvent extends AuditEvent {
+  readonly type: SecurityEventType
+}
+
 /** Who is asking, for the audit trail. */
 export interface RequestFacts {
   readonly ip?: string | undefined
@@ -55,6 +60,13 @@ export interface RequestFacts {
 export interface Events {
   /** A security event: to `onEvent` at once, to the audit trail in the next batch. */
   security(type: SecurityEventType, event: EventFields): void
+  /** An event to be given to the store with the change it tells of, and then to {@link changed}. */
+  prepare(type: SecurityEventType, event: EventFields): SecurityEvent
+  /**
+   * Events of a change that was made: to `onEvent` at once; to the audit trail in the next batch,
+   * unless the store has written them with the change.
+   */
+  changed(events: readonly SecurityEvent[]): void
   /** An operational event: to `onEvent` only. */
   operational(type: OperationalEventType, event: EventFields & { readonly error?: unknown }): void
   /** The node lost or regained sight of the feed. */
@@ -81,11 +93,13 @@ const MAX_TEXT = 256
  * Makes the reporter.
  *
  * @param options - `onEvent`: the app's sink, whose failures are contained; `append`: the audit
- *   trail's writer; `clock`: wall clock, epoch milliseconds
+ *   trail's writer; `writtenWithChange`: whether the store writes changes into the trail itself;
+ *   `clock`: wall clock, epoch milliseconds
  */
 export function createEvents(options: {
   readonly onEvent: ((event: LatchkeyEvent) => void) | undefined
   readonly append: Store['audit']['append']
+  readonly writtenWithChange: boolean
   readonly clock: () => number
 }): Events {
   let buffer: AuditEvent[] = []
@@ -110,7 +124,10 @@ export function createEvents(options: {
     process.emitWarning(`onEvent threw: ${text}`, 'LatchkeyWarning', 'on_event_failed')
   }
 
-  function build<Type extends LatchkeyEvent['type']>(type: Type, fields: EventFields) {
+  function build<Type extends LatchkeyEvent['type']>(
+    type: Type,
+    fields: EventFields,
+  ): AuditEvent & { readonly type: Type } {
     const { request, ...rest } = fields
     return {
       ...rest,
@@ -146,17 +163,28 @@ export function createEvents(options: {
     await writing
   }
 
+  function keep(event: AuditEvent): void {
+    buffer.push(event)
+    if (buffer.length > MAX_BUFFERED) {
+      buffer.shift()
+      dropped++
+      emit(build('audit_dropped', { result: 'failure', detail: { dropped } }))
+    }
+    timer ??= setTimeout(() => void flush(), FLUSH_AFTER_MS).unref()
+  }
+
   return {
     security(type, fields) {
       const event = build(type, fields)
       emit(event)
-      buffer.push(event)
-      if (buffer.length > MAX_BUFFERED) {
-        buffer.shift()
-        dropped++
-        emit(build('audit_dropped', { result: 'failure', detail: { dropped } }))
+      keep(event)
+    },
+    prepare: build,
+    changed(events) {
+      for (const event of events) {
+        emit(event)
+        if (!options.writtenWithChange) keep(event)
       }
-      timer ??= setTimeout(() => void flush(), FLUSH_AFTER_MS).unref()
     },
     operational(type, fields) {
       const { error, ...rest } = fields

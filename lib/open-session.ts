@@ -1,15 +1,17 @@
 import type { ParsedUser } from './attributes.ts'
+import { openEvents } from './change-events.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import { endSession } from './end-session.ts'
 import { AuthError } from './errors.ts'
-import type { RequestFacts } from './events.ts'
+import type { RequestFacts, SecurityEvent } from './events.ts'
 import { capText } from './events.ts'
 import type { Credentials } from './mint.ts'
 import { mint } from './mint.ts'
 import { drawSeed, drawSessionId, hashBinding, hashSeed } from './session-id.ts'
 import type { NewSession } from './session.ts'
 import type { SessionToken } from './session-token.ts'
+import type { CreateInput, OpenAudit } from './store.ts'
 
 /** What is known of a login. */
 export interface Login {
@@ -21,6 +23,11 @@ export interface Login {
   /** How the device shows in a list; undefined derives it from the request. */
   readonly label: string | undefined
   readonly request: RequestFacts
+  /** What the trail says of it beside the new session; nothing when the app opens one by itself. */
+  readonly success?: {
+    readonly type: 'authn_login_success' | 'authn_step_up_success'
+    readonly cause?: string
+  }
 }
 
 /**
@@ -43,7 +50,7 @@ export async function openSession(
     old === null
       ? await core.store.create(input)
       : await core.store.replace({ ...input, old, orElse: 'create', keepData: false })
-  const credentials = await finish(core, login, result, seed, old?.sid, 'authn_login_fail')
+  const credentials = await finish(core, login, { input, result, seed, replacedSid: old?.sid })
   if (old !== null && result.outcome === 'created' && !result.revoked.includes(old.sid)) {
     await endForeignSession(core, old, credentials.session.sid, login.request)
   }
@@ -66,7 +73,7 @@ export async function stepUpSession(core: Core, login: Login, sid: string): Prom
     orElse: 'refuse',
     keepData: true,
   })
-  return finish(core, login, result, seed, sid, 'authn_step_up_fail')
+  return finish(core, login, { input, result, seed, replacedSid: sid })
 }
 
 type Opened = Awaited<ReturnType<Core['store']['replace']>>
@@ -74,16 +81,21 @@ type Opened = Awaited<ReturnType<Core['store']['replace']>>
 async function finish(
   core: Core,
   login: Login,
-  result: Opened,
-  seed: string,
-  replacedSid: string | undefined,
-  failure: 'authn_login_fail' | 'authn_step_up_fail',
+  opening: {
+    readonly input: Opening
+    readonly result: Opened
+    readonly seed: string
+    readonly replacedSid: string | undefined
+  },
 ): Promise<Credentials> {
-  const { events } = core
-  const about = { user: login.user.ref, request: login.request }
+  const { input, result, seed, replacedSid } = opening
   if (result.outcome !== 'created') {
-    events.security(result.outcome === 'session_limit' ? 'excess_sessions_exceeded' : failure, {
-      ...about,
+    const isStepUp = login.success?.type === 'authn_step_up_success'
+    const failure = isStepUp ? 'authn_step_up_fail' : 'authn_login_fail'
+    const type = result.outcome === 'session_limit' ? 'excess_sessions_exceeded' : failure
+    core.events.security(type, {
+      user: login.user.ref,
+      request: login.request,
       ...(replacedSid === undefined ? {} : { sessionId: replacedSid }),
       result: 'failure',
       cause: result.outcome,
@@ -91,20 +103,7 @@ async function finish(
     throw refusal(result.outcome)
   }
   hearRevoked(core, result.revoked)
-  for (const sessionId of result.revoked) {
-    const replaced = sessionId === replacedSid
-    events.security(replaced ? 'session_revoked' : 'session_limit_evicted', {
-      ...about,
-      sessionId,
-      result: 'success',
-      cause: replaced ? 'replaced' : 'limit',
-    })
-  }
-  events.security('session_created', {
-    ...about,
-    sessionId: result.session.sid,
-    result: 'success',
-  })
+  core.events.changed(openEvents(input.audit, result.revoked, replacedSid))
   return mint(core, result.session, seed)
 }
 
@@ -131,14 +130,19 @@ async function endForeignSession(
   } catch (error) {
     // Nobody will ever hold the new session's credentials; what is left of it ends by idleness.
     hearRevoked(core, [openedSid])
-    await core.store.revoke({ sid: openedSid }).catch((cause: unknown) => {
+    const reason = { cause: 'login_failed', request }
+    await endSession(core, { sid: openedSid }, reason).catch((cause: unknown) => {
       core.events.operational('store_failure', { result: 'failure', cause: 'revoke', error: cause })
     })
     throw error
   }
 }
 
-function createInput(core: Core, login: Login, seed: string) {
+interface Opening extends CreateInput {
+  readonly audit: OpenAudit<SecurityEvent>
+}
+
+function createInput(core: Core, login: Login, seed: string): Opening {
   const { user, request } = login
   core.issuer.assertFits(user.attributes, user.ref)
   const sid = drawSessionId(user.ref)
@@ -160,6 +164,28 @@ function createInput(core: Core, login: Login, seed: string) {
     lifetimes: core.settings.lifetimes,
     limit: core.settings.limit,
     loginAgeMs: Math.max(0, Math.floor(performance.now() - login.beganAt)),
+    audit: openAudit(core, login, sid),
+  }
+}
+
+function openAudit({ events }: Core, login: Login, sid: string): OpenAudit<SecurityEvent> {
+  const { user, request, success } = login
+  const about = { user: user.ref, request, result: 'success' } as const
+  const created = events.prepare('session_created', { ...about, sessionId: sid })
+  return {
+    evicted: events.prepare('session_limit_evicted', { ...about, cause: 'limit' }),
+    replaced: events.prepare('session_revoked', { ...about, cause: 'replaced' }),
+    opened:
+      success === undefined
+        ? [created]
+        : [
+            created,
+            events.prepare(success.type, {
+              ...about,
+              sessionId: sid,
+              ...(success.cause === undefined ? {} : { cause: success.cause }),
+            }),
+          ],
   }
 }
 

@@ -2,6 +2,7 @@ import type { User } from './attributes.ts'
 import { isSameAttributes, reloadAttributes } from './attributes.ts'
 import type { Session } from './auth.ts'
 import { toSession } from './auth.ts'
+import { rotationEvents } from './change-events.ts'
 import type { SessionChecks } from './check-session.ts'
 import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
@@ -9,7 +10,7 @@ import { isOtherDevice, presentedDevice, refuseOtherDevice } from './device.ts'
 import type { ErrorCode, RefreshOutcome } from './errors.ts'
 import { endSession, isUnconfirmed } from './end-session.ts'
 import { AuthError, StoreUnavailable } from './errors.ts'
-import type { RequestFacts } from './events.ts'
+import type { RequestFacts, SecurityEvent } from './events.ts'
 import type { Credentials } from './mint.ts'
 import { mint } from './mint.ts'
 import type { MaybePromise } from './options.ts'
@@ -18,7 +19,8 @@ import { readRefreshToken } from './refresh-token.ts'
 import { MAX_RECOVERED_GENERATIONS } from './rotation.ts'
 import { drawAttempt, hashAttempt, hashBinding, hashSeed } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
-import type { RotateInput, RotateResult } from './store.ts'
+import type { RotateAudit, RotateInput, RotateResult } from './store.ts'
+import { attributesUpdate, reportUpdate } from './update-attributes.ts'
 
 /** A refresh as it came in. */
 export interface RefreshRequest {
@@ -107,6 +109,7 @@ export async function refreshSession<Claims extends object>(
       user = await lookUp(core, loadUser, session, presented.request)
     }
   }
+  const audit = rotateAudit(core, about)
   const rotated = await rotate(core, presented.request, {
     sid,
     seedHash,
@@ -116,7 +119,9 @@ export async function refreshSession<Claims extends object>(
     policy: core.settings.rotation,
     idleTimeoutMs,
     onReuse: core.settings.onReuse,
+    audit,
   })
+  core.events.changed(rotationEvents(audit, rotated))
   // The same attempt is answered on any device, but not where another device is refused.
   if (stranger !== null && isAnswered(rotated)) {
     await refuseOtherDevice(core, stranger, presented.request)
@@ -180,18 +185,6 @@ function accept(
       throw refuse(core, result, sid, request)
     case 'reused':
       hearRevoked(core, result.revoked)
-      events.security('authn_token_reuse', {
-        user: result.session.user,
-        sessionId: sid,
-        request,
-        result: 'failure',
-        cause: 'reused',
-        detail: {
-          distance: result.distance,
-          age_ms: result.ageMs,
-          revoked: result.revoked.length,
-        },
-      })
       throw new AuthError('refresh_reused', 'the refresh token was used before; log in again')
     case 'replayed':
       events.operational('session_replayed', {
@@ -204,7 +197,13 @@ function accept(
       return result.session
     case 'rotated':
     case 'recovered':
-      reportRotation(core, result, request)
+      events.operational('session_renewed', {
+        user: result.session.user,
+        sessionId: sid,
+        request,
+        result: 'success',
+        cause: result.outcome,
+      })
       return result.session
   }
 }
@@ -222,23 +221,21 @@ function refuse(
   return invalid()
 }
 
-function reportRotation(
-  core: Core,
-  result: Extract<RotateResult, { outcome: 'rotated' | 'recovered' }>,
-  request: RequestFacts,
-): void {
-  const { session, outcome, deviceChanged } = result
-  const about = { user: session.user, sessionId: session.sid, request, result: 'success' } as const
-  if (outcome === 'recovered') core.events.security('authn_token_recovered', about)
-  if (deviceChanged && isReported(core, session)) {
-    core.events.security('session_device_changed', about)
+function rotateAudit(
+  { events, settings }: Core,
+  about: { readonly sessionId: string; readonly request: RequestFacts },
+): RotateAudit<SecurityEvent> {
+  const { device } = settings
+  const success = { ...about, result: 'success' } as const
+  return {
+    recovered: events.prepare('authn_token_recovered', success),
+    // Unless the app wants nothing of it.
+    deviceChanged:
+      device?.onChange === 'off' ? null : events.prepare('session_device_changed', success),
+    // A login without a binding is bound to no device.
+    boundOnly: device !== undefined,
+    reused: events.prepare('authn_token_reuse', { ...about, result: 'failure', cause: 'reused' }),
   }
-  core.events.operational('session_renewed', { ...about, cause: outcome })
-}
-
-/** Unless the app wants nothing of it; and a login without a binding is bound to no device. */
-function isReported({ settings: { device } }: Core, { bindingHash }: SessionRecord): boolean {
-  return device === undefined || (device.onChange !== 'off' && bindingHash !== null)
 }
 
 /** What the app says of the user now; a user who is gone ends the session. */
@@ -286,19 +283,12 @@ async function updateAttributes<Claims extends object>(
   for (let tries = 0; tries < MAX_UPDATE_TRIES; tries++) {
     const attributes = reloadAttributes(user, session.user, session.attributes)
     if (isSameAttributes(attributes, session.attributes)) return session
-    const result = await core.store.update({ sid: session.sid, ver: session.ver, attributes })
+    const input = attributesUpdate(core, session, attributes, { cause: 'load_user', request })
+    const result = await core.store.update(input)
     if (result.outcome === 'gone') throw new AuthError('session_ended', 'the session is over')
     session = result.session
     if (result.outcome === 'updated') {
-      core.follower.hear([{ sid: session.sid, ver: session.ver }])
-      core.events.security('session_updated', {
-        user: session.user,
-        sessionId: session.sid,
-        request,
-        result: 'success',
-        cause: 'load_user',
-        detail: { ver: session.ver },
-      })
+      reportUpdate(core, input, session)
       return session
     }
   }

@@ -9,7 +9,9 @@ import { openSession } from './open-session.ts'
 import { isSessionId } from './session-id.ts'
 import type { JsonObject, SessionRecord } from './session.ts'
 import { MAX_DATA_BYTES } from './session.ts'
-import type { Page, UpdateInput } from './store.ts'
+import type { Page } from './store.ts'
+import type { ReportedUpdate } from './update-attributes.ts'
+import { attributesUpdate, reportUpdate } from './update-attributes.ts'
 import { parseUserRef } from './user.ts'
 
 /** A user's name: the id, or the pair in an app with tenants. */
@@ -109,15 +111,18 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
 
   async function change(
     sid: string,
-    build: (session: SessionRecord) => UpdateInput | null,
-  ): Promise<{ readonly session: SessionRecord; readonly changed: boolean }> {
+    build: (session: SessionRecord) => ReportedUpdate | null,
+  ): Promise<SessionRecord> {
     let session = await read(sid)
     try {
       for (let tries = 0; tries < MAX_UPDATE_TRIES && session !== null; tries++) {
         const input = build(session)
-        if (input === null) return { session, changed: false }
+        if (input === null) return session
         const result = await core.store.update(input)
-        if (result.outcome === 'updated') return { session: result.session, changed: true }
+        if (result.outcome === 'updated') {
+          reportUpdate(core, input, result.session)
+          return result.session
+        }
         session = result.outcome === 'conflict' ? result.session : null
       }
     } finally {
@@ -126,17 +131,6 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
     }
     if (session === null) throw new AuthError('session_ended', 'the session is over')
     throw new VersionConflict()
-  }
-
-  function reportUpdate({ sid, ver, user }: SessionRecord): void {
-    core.follower.hear([{ sid, ver }])
-    core.events.security('session_updated', {
-      user,
-      sessionId: sid,
-      result: 'success',
-      cause: 'app',
-      detail: { ver },
-    })
   }
 
   return {
@@ -195,21 +189,18 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
       let session: SessionRecord | null = null
       if (data !== undefined) {
         const checked = checkData(data)
-        const written = await change(sessionId, ({ sid, dataVer }) => {
+        session = await change(sessionId, ({ sid, dataVer }) => {
           if (ifDataVer !== undefined && dataVer !== ifDataVer) throw new VersionConflict()
           return { sid, dataVer, data: checked }
         })
-        session = written.session
       }
       if (Object.values(attributesPatch).some((value) => value !== undefined)) {
-        const written = await change(sessionId, ({ sid, ver, user, attributes: current }) => {
-          const attributes = patchAttributes(current, attributesPatch)
-          if (isSameAttributes(attributes, current)) return null
-          core.issuer.assertFits(attributes, user)
-          return { sid, ver, attributes }
+        session = await change(sessionId, (current) => {
+          const attributes = patchAttributes(current.attributes, attributesPatch)
+          if (isSameAttributes(attributes, current.attributes)) return null
+          core.issuer.assertFits(attributes, current.user)
+          return attributesUpdate(core, current, attributes, { cause: 'app' })
         })
-        session = written.session
-        if (written.changed) reportUpdate(session)
       }
       session ??= await read(sessionId)
       if (session === null) throw new AuthError('session_ended', 'the session is over')

@@ -48,6 +48,7 @@ export function withDeadline(store: Store, deadlineMs: number): Store {
       ),
     },
     audit: {
+      withChange: store.audit.withChange,
       append: bounded('audit.append', async (events) => store.audit.append(events)),
       query: bounded('audit.query', async (query) => store.audit.query(query)),
     },

@@ -16,6 +16,10 @@ import type { UserRef } from './user.ts'
  *   not acknowledge; the effect is then unknown, and calling again is safe: everything is idempotent.
  * - Ids reach a store checked (`isIdentifier`, session ids well-formed); they are kept byte-exact.
  * - What a store returns is the caller's: changing it changes nothing in the store.
+ * - An operation that changes something takes in `audit` what the trail is to say of it. A store whose
+ *   `audit.withChange` is true writes that in the same step: exactly when the change is made, in
+ *   order, with what only the store knows filled in as `lib/change-events.ts` says. Refusals,
+ *   failures and calls that find it done already write nothing. Any other store takes no notice.
  */
 export interface Store {
   /**
@@ -91,6 +95,8 @@ export interface Store {
 
   /** The audit trail, append-only. */
   readonly audit: {
+    /** Whether the events that are given with a change are written in the same step as that. */
+    readonly withChange: boolean
     /** Appends events in order. Appending none is no error. */
     append(events: readonly AuditEvent[]): Promise<void>
     /** Events that match every given field, newest first, paged by an opaque cursor. */
@@ -145,6 +151,16 @@ export interface CreateInput {
   readonly limit: SessionLimit
   /** How long ago the login began, whole milliseconds on a monotonic clock. */
   readonly loginAgeMs: number
+  readonly audit?: OpenAudit
+}
+
+/** What the trail says of a session that was opened. What ended for it comes first. */
+export interface OpenAudit<Event extends AuditEvent = AuditEvent> {
+  /** For each session that was ended to make room; the store adds its `sessionId`. */
+  readonly evicted: Event
+  /** For the session that was replaced; the store adds its `sessionId`. */
+  readonly replaced: Event
+  readonly opened: readonly Event[]
 }
 
 export interface ReplaceInput extends CreateInput {
@@ -196,6 +212,18 @@ export interface RotateInput extends RotationRequest {
   readonly idleTimeoutMs: number
   /** What reuse ends: the session, or all sessions of its user. */
   readonly onReuse: 'session' | 'user'
+  readonly audit?: RotateAudit
+}
+
+/** What the trail says of a rotation. The store adds `user`. */
+export interface RotateAudit<Event extends AuditEvent = AuditEvent> {
+  readonly recovered: Event
+  /** When the device is another one; null when that is nobody's concern. */
+  readonly deviceChanged: Event | null
+  /** Whether `deviceChanged` is only for sessions whose login was bound to a device. */
+  readonly boundOnly: boolean
+  /** The store adds as `detail` the distance, the age in milliseconds and how many sessions ended. */
+  readonly reused: Event
 }
 
 export type RotateResult =
@@ -220,7 +248,11 @@ export type RotateResult =
       readonly revoked: readonly string[]
     }
 
-export type UpdateInput = { readonly sid: string } & (
+export type UpdateInput = {
+  readonly sid: string
+  /** What the trail says of the change, complete. */
+  readonly audit?: AuditEvent
+} & (
   | { readonly ver: number; readonly attributes: Attributes }
   | { readonly dataVer: number; readonly data: JsonObject | null }
 )
@@ -237,6 +269,8 @@ export interface RevokeInput {
   readonly owner?: UserRef
   /** End it only if this is its seed's hash. */
   readonly seedHash?: string
+  /** What the trail says of it; the store adds `user`. */
+  readonly audit?: AuditEvent
 }
 
 export type RevokeResult =
@@ -248,6 +282,8 @@ export interface RevokeUserInput {
   readonly user: UserRef
   /** The session id that lives on. */
   readonly except?: string
+  /** What the trail says of it, also when nothing ended; the store adds as `detail` how many did. */
+  readonly audit?: AuditEvent
 }
 
 export interface RevokeUserResult {

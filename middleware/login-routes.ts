@@ -39,12 +39,6 @@ export function createLogin<Claims extends object>(
     if (user === null) throw refused(context, req, 'authn_login_fail')
     attempt.succeeded()
     const credentials = await openForRequest(context, req, user, delivery, { beganAt })
-    context.core.events.security('authn_login_success', {
-      user: credentials.session.user,
-      sessionId: credentials.session.sid,
-      request: requestFacts(req),
-      result: 'success',
-    })
     res.json(deliver(context, res, credentials, delivery))
   }
 }
@@ -76,15 +70,10 @@ export function createStepUp<Claims extends object>(
         binding: bindLogin(context, req, delivery),
         label: undefined,
         request: requestFacts(req),
+        success: { type: 'authn_step_up_success' },
       },
       auth.sessionId,
     )
-    context.core.events.security('authn_step_up_success', {
-      user: parsed.ref,
-      sessionId: credentials.session.sid,
-      request: requestFacts(req),
-      result: 'success',
-    })
     res.json(deliver(context, res, credentials, delivery))
   }
 }

@@ -52,8 +52,9 @@ export async function openForRequest<Claims extends object>(
   req: Request,
   user: User<Claims>,
   delivery: Delivery,
-  options: SignInOptions = {},
+  options: SignInOptions & { readonly cause?: 'sign_in' } = {},
 ): Promise<Credentials> {
+  const { cause } = options
   return openSession(
     context.core,
     {
@@ -62,6 +63,7 @@ export async function openForRequest<Claims extends object>(
       binding: bindLogin(context, req, delivery),
       label: options.label,
       request: requestFacts(req),
+      success: { type: 'authn_login_success', ...(cause === undefined ? {} : { cause }) },
     },
     presentedSession(context, req),
   )
@@ -102,12 +104,8 @@ export function createSignIn<Claims extends object>(
   return async function signIn(req, res, user, options) {
     // Before anything changes: the hook may throw.
     const delivery = readDelivery(context, req)
-    const credentials = await openForRequest(context, req, user, delivery, options)
-    context.core.events.security('authn_login_success', {
-      user: credentials.session.user,
-      sessionId: credentials.session.sid,
-      request: requestFacts(req),
-      result: 'success',
+    const credentials = await openForRequest(context, req, user, delivery, {
+      ...options,
       cause: 'sign_in',
     })
     const body = deliver(context, res, credentials, delivery)

@@ -42,9 +42,9 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): {
   const { now, maxSessions, feedRetentionMs, maxAuditEvents } = parseMemoryStoreOptions(options)
   const table = new SessionTable(maxSessions)
   const feed = new MemoryFeed(now, feedRetentionMs)
-  const sessions = new MemorySessions(table, feed, now)
-  const counters = new ExpiringMap<number>(MAX_COUNTERS, 'drop_oldest')
   const audit = new MemoryAudit(maxAuditEvents)
+  const sessions = new MemorySessions(table, feed, audit, now)
+  const counters = new ExpiringMap<number>(MAX_COUNTERS, 'drop_oldest')
   let keys: KeysDocument | null = null
   let closed = false
 
@@ -99,12 +99,13 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): {
     rotate: (input) => step(() => sessions.rotate(input)),
     update: (input) => step(() => sessions.update(input)),
     revoke: (input) => step(() => sessions.revoke(input)),
-    revokeUser: ({ user, except }) => step(() => ({ revoked: sessions.revokeUser(user, except) })),
+    revokeUser: (input) => step(() => sessions.revokeUser(input)),
     list: ({ user, limit, cursor }) => step(() => table.page(user, limit, cursor, now())),
     deny: (input) => step(() => sessions.deny(input)),
     isDenied: (input) => step(() => sessions.isDenied(input)),
     limit: { take: (key, cost, windowMs) => step(() => take(key, cost, windowMs)) },
     audit: {
+      withChange: true,
       append: (events) => step(() => audit.append(events)),
       query: (query) => step(() => audit.query(query)),
     },

@@ -1,8 +1,15 @@
+import {
+  openEvents,
+  revokedEvent,
+  rotationEvents,
+  userRevokedEvent,
+} from '../../lib/change-events.ts'
 import { decideRotation } from '../../lib/rotation.ts'
 import { dueWrite, isStaleLogin, openRecord, rotatedFields } from '../../lib/session.ts'
 import { isFeedName } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
 import type {
+  AuditEvent,
   CheckInput,
   CheckResult,
   CreateInput,
@@ -12,13 +19,15 @@ import type {
   ReplaceInput,
   RevokeInput,
   RevokeResult,
+  RevokeUserInput,
+  RevokeUserResult,
   RotateInput,
   RotateResult,
   UpdateInput,
   UpdateResult,
 } from '../../lib/store.ts'
-import type { UserRef } from '../../lib/user.ts'
 import { isSameUser } from '../../lib/user.ts'
+import type { MemoryAudit } from './audit.ts'
 import { ExpiringMap } from './expiring-map.ts'
 import type { MemoryFeed } from './feed.ts'
 import { changed, frozenAttributes, frozenJson, frozenSession } from './frozen.ts'
@@ -38,15 +47,17 @@ const MAX_DENIED = 100_000
 export class MemorySessions {
   readonly #table: SessionTable
   readonly #feed: MemoryFeed
+  readonly #audit: MemoryAudit
   readonly #now: () => number
   /** By user: when they were last revoked. */
   readonly #marks = new ExpiringMap<number>(MAX_MARKS, 'reject')
   /** By session id and `jti`: refused access tokens. */
   readonly #denied = new ExpiringMap<true>(MAX_DENIED, 'reject')
 
-  constructor(table: SessionTable, feed: MemoryFeed, now: () => number) {
+  constructor(table: SessionTable, feed: MemoryFeed, audit: MemoryAudit, now: () => number) {
     this.#table = table
     this.#feed = feed
+    this.#audit = audit
     this.#now = now
   }
 
@@ -77,6 +88,12 @@ export class MemorySessions {
   }
 
   rotate(input: RotateInput): RotateResult {
+    const result = this.#rotate(input)
+    if (input.audit !== undefined) this.#audit.append(rotationEvents(input.audit, result))
+    return result
+  }
+
+  #rotate(input: RotateInput): RotateResult {
     const now = this.#now()
     const found = this.#table.find(input.sid, now)
     if (found === undefined) return { outcome: 'gone' }
@@ -84,7 +101,10 @@ export class MemorySessions {
     if (decision.outcome === 'gone' || decision.outcome === 'invalid') return decision
     if (decision.outcome === 'replayed') return { ...decision, session: found }
     if (decision.outcome === 'reused') {
-      const revoked = input.onReuse === 'user' ? this.revokeUser(found.user) : this.#end([found])
+      const revoked =
+        input.onReuse === 'user'
+          ? this.revokeUser({ user: found.user }).revoked
+          : this.#end([found])
       return { ...decision, session: found, revoked }
     }
     const { outcome, generation, deviceChanged } = decision
@@ -101,14 +121,17 @@ export class MemorySessions {
       const attributes = frozenAttributes(input.attributes)
       const session = this.#write(found, { ver, attributes })
       this.#feed.append({ sid: input.sid, ver })
+      this.#told(input.audit)
       return { outcome: 'updated', session }
     }
     if (input.dataVer !== found.dataVer) return { outcome: 'conflict', session: found }
     const data = input.data === null ? null : frozenJson(input.data)
-    return { outcome: 'updated', session: this.#write(found, { dataVer: found.dataVer + 1, data }) }
+    const session = this.#write(found, { dataVer: found.dataVer + 1, data })
+    this.#told(input.audit)
+    return { outcome: 'updated', session }
   }
 
-  revoke({ sid, owner, seedHash }: RevokeInput): RevokeResult {
+  revoke({ sid, owner, seedHash, audit }: RevokeInput): RevokeResult {
     const session = this.#table.find(sid, this.#now())
     if (
       session === undefined ||
@@ -118,13 +141,16 @@ export class MemorySessions {
       return { outcome: 'gone' }
     }
     this.#end([session])
+    this.#told(audit && revokedEvent(audit, session))
     return { outcome: 'revoked', session }
   }
 
-  revokeUser(user: UserRef, except?: string): string[] {
+  revokeUser({ user, except, audit }: RevokeUserInput): RevokeUserResult {
     const now = this.#now()
     this.#marks.set(userKey(user), now, now + MARK_MS, now)
-    return this.#end(this.#table.liveOf(user, now).filter(({ sid }) => sid !== except))
+    const revoked = this.#end(this.#table.liveOf(user, now).filter(({ sid }) => sid !== except))
+    this.#told(audit && userRevokedEvent(audit, revoked))
+    return { revoked }
   }
 
   deny({ sid, jti, expiresAt }: DenyInput): void {
@@ -153,7 +179,7 @@ export class MemorySessions {
 
   /** Opens a session; everything that can refuse comes before the first change. */
   #open(
-    { session, lifetimes, limit, loginAgeMs }: CreateInput,
+    { session, lifetimes, limit, loginAgeMs, audit }: CreateInput,
     old: SessionRecord | undefined,
     data: SessionRecord['data'],
   ): CreateResult {
@@ -179,7 +205,12 @@ export class MemorySessions {
     const record = openRecord(frozenSession({ ...session, data }), lifetimes, now)
     const revoked = this.#end(ending)
     this.#table.put(Object.freeze(record))
+    if (audit !== undefined) this.#audit.append(openEvents(audit, revoked, old?.sid))
     return { outcome: 'created', session: record, revoked }
+  }
+
+  #told(event: AuditEvent | undefined): void {
+    if (event !== undefined) this.#audit.append([event])
   }
 
   #write(record: SessionRecord, fields: Partial<SessionRecord>): SessionRecord {

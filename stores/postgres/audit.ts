@@ -1,6 +1,7 @@
 import type { AuditEvent, AuditQuery, Page } from '../../lib/store.ts'
 import type { JsonObject } from '../../lib/session.ts'
 import type { UserRef } from '../../lib/user.ts'
+import { AUDIT_COLUMNS, auditValues } from './audit-row.ts'
 import type { Names } from './names.ts'
 import type { Row } from './record.ts'
 import { text } from './record.ts'
@@ -8,20 +9,6 @@ import type { Runner, Statement } from './runner.ts'
 import { statement } from './runner.ts'
 
 const CURSOR = /^\d{1,18}$/
-
-const COLUMNS = [
-  'type',
-  'result',
-  'tenant',
-  'user_id',
-  'actor_tenant',
-  'actor_id',
-  'session_id',
-  'ip',
-  'user_agent',
-  'cause',
-  'detail',
-] as const
 
 /** The audit trail: a row an event. */
 export class PostgresAudit {
@@ -37,9 +24,9 @@ export class PostgresAudit {
 
   async append(events: readonly AuditEvent[]): Promise<void> {
     if (events.length === 0) return
-    const columns: (string | null)[][] = COLUMNS.map(() => [])
+    const columns: (string | null)[][] = AUDIT_COLUMNS.map(() => [])
     for (const event of events) {
-      for (const [index, value] of valuesOf(event).entries()) columns[index]?.push(value)
+      for (const [index, value] of auditValues(event).entries()) columns[index]?.push(value)
     }
     await this.#runner.run(this.#append, [events.map(({ at }) => at), ...columns])
   }
@@ -58,28 +45,13 @@ export class PostgresAudit {
   }
 }
 
-function valuesOf(event: AuditEvent): (string | null)[] {
-  const { user, actor, sessionId = null, ip = null, userAgent = null, cause = null } = event
-  return [
-    event.type,
-    event.result,
-    user?.tenant ?? null,
-    user?.id ?? null,
-    actor?.tenant ?? null,
-    actor?.id ?? null,
-    sessionId,
-    ip,
-    userAgent,
-    cause,
-    event.detail === undefined ? null : JSON.stringify(event.detail),
-  ]
-}
-
 /** `$1` instants, `$2` and so on a column each. */
 function appendSql(names: Names): string {
-  const arrays = COLUMNS.map((_, index) => `$${index + 2}::text[]`).join(', ')
-  const columns = COLUMNS.join(', ')
-  const values = COLUMNS.map((column) => (column === 'detail' ? 'e.detail::json' : `e.${column}`))
+  const arrays = AUDIT_COLUMNS.map((_, index) => `$${index + 2}::text[]`).join(', ')
+  const columns = AUDIT_COLUMNS.join(', ')
+  const values = AUDIT_COLUMNS.map((column) =>
+    column === 'detail' ? 'e.detail::json' : `e.${column}`,
+  )
   return `insert into ${names.audit} (at, ${columns})
 select to_timestamp(e.at / 1000.0), ${values.join(', ')}
 from unnest($1::bigint[], ${arrays}) with ordinality e(at, ${columns}, n) order by e.n`
@@ -105,7 +77,7 @@ function querySql(
   where((is) => `at < to_timestamp(${is}::bigint / 1000.0)`, to)
   where((is) => `seq < ${is}::bigint`, cursor)
   const condition = conditions.length === 0 ? '' : `where ${conditions.join(' and ')} `
-  const sql = `select seq, (extract(epoch from at) * 1000)::bigint, ${COLUMNS.join(', ')}
+  const sql = `select seq, (extract(epoch from at) * 1000)::bigint, ${AUDIT_COLUMNS.join(', ')}
 from ${names.audit} ${condition}order by seq desc limit $1::bigint`
   return { sql, values }
 }

@@ -1,45 +1,24 @@
+import { AUDIT_ROW, writeAuditSql } from './audit-row.ts'
 import { REVOCATION_MARK_MS } from './marks.ts'
 import type { Names } from './names.ts'
 import { COLUMNS } from './record.ts'
-import { decidedRow, rotateSql } from './rotate-sql.ts'
-import { clock, isTouchDue } from './sql.ts'
+import { rotateFunction } from './rotate-sql.ts'
+import { isTouchDue, takeUserLock } from './sql.ts'
 
 const LIVE = 'idle_deadline > v_now and absolute_deadline > v_now'
 
-/** A standby says what was: it decides nothing, not even where there is nothing to write. */
-function refuseStandby(): string {
-  return `  if pg_is_in_recovery() then
-    raise exception 'the server is a standby' using errcode = 'read_only_sql_transaction';
-  end if;`
-}
-
-/**
- * What touches several sessions of a user takes the user's lock first, before it looks: a count taken
- * by a single statement would be older than the lock it waits for, and the limit would leak. Rows are
- * locked in the order of `sid`.
- */
-function takeUserLock(names: Names): string {
-  return `
-${refuseStandby()}
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    -- There every look is as old as the transaction, and the lock protects nothing.
-    raise exception 'latchkey does not work at REPEATABLE READ' using errcode = 'invalid_transaction_state';
-  end if;
-  if p_lock_timeout is not null then
-    perform set_config('lock_timeout', p_lock_timeout, true);
-  end if;
-  perform pg_advisory_xact_lock(hashtextextended(v_tenant || E'\\x1f' || v_user_id, ${names.userLock}));
-  v_now := ${clock('p_now')};`
-}
-
 /** Opens a session: `create` and `replace` of the store contract. */
 function openSession(names: Names): string {
+  const evicted = `unnest(o_revoked) with ordinality r(sid, n), json_to_record(
+      p_audit -> case when v_replaced and r.sid = p_old_sid then 'replaced' else 'evicted' end
+    ) e(${AUDIT_ROW}) order by r.n`
   return `create or replace function ${names.openSession}(
   p_now bigint, p_lock_timeout text, p_sid text, p_tenant text, p_user_id text, p_seed_hash text,
   p_binding_hash text, p_device_label text, p_device_ip text, p_remember boolean,
   p_attributes json, p_data json, p_idle_ms bigint, p_absolute_ms bigint,
   p_max bigint, p_on_limit text, p_login_age_ms bigint,
   p_replace boolean, p_old_sid text, p_old_seed_hash text, p_or_else text, p_keep_data boolean,
+  p_audit json,
   out o_outcome text, out o_revoked text[], out o_session ${names.session}
 ) language plpgsql as $latchkey$
 declare
@@ -117,6 +96,10 @@ begin${takeUserLock(names)}
     p_binding_hash, p_binding_hash, p_device_label, p_device_ip,
     p_attributes, case when v_replaced and p_keep_data then v_old.data else p_data end
   ) returning * into o_session;
+  if p_audit is not null then
+    ${writeAuditSql(names, evicted, { session_id: 'r.sid' })};
+    ${writeAuditSql(names, `json_to_recordset(p_audit -> 'opened') e(${AUDIT_ROW})`)};
+  end if;
   o_outcome := 'created';
 end
 $latchkey$;`
@@ -148,8 +131,9 @@ $latchkey$;`
 
 /** Ends a user's sessions and marks the user: `revokeUser` of the store contract. */
 function revokeUser(names: Names): string {
+  const detail = `json_build_object('revoked', cardinality(o_revoked))`
   return `create or replace function ${names.revokeUser}(
-  p_now bigint, p_lock_timeout text, p_tenant text, p_user_id text, p_except text,
+  p_now bigint, p_lock_timeout text, p_tenant text, p_user_id text, p_except text, p_audit json,
   out o_revoked text[]
 ) language plpgsql as $latchkey$
 declare
@@ -170,76 +154,16 @@ begin${takeUserLock(names)}
     insert into ${names.feed} (at, sid) select v_now, unnest(o_revoked);
     delete from ${names.session} where sid = any(o_revoked);
   end if;
-end
-$latchkey$;`
-}
-
-/** A rotation whose reuse ends all sessions of the user. It takes the user's lock before the row's. */
-function rotateOrRevokeUser(names: Names): string {
-  const rotate = rotateSql(
-    names,
-    {
-      now: 'p_now',
-      sid: 'p_sid',
-      seedHash: 'p_seed_hash',
-      generation: 'p_generation',
-      attemptHash: 'p_attempt_hash',
-      bindingHash: 'p_binding_hash',
-      reuseGraceMs: 'p_reuse_grace_ms',
-      lostResponseWindowMs: 'p_lost_response_window_ms',
-      idleTimeoutMs: 'p_idle_ms',
-    },
-    'true',
-  )
-  return `create or replace function ${names.rotateOrRevokeUser}(
-  p_now bigint, p_lock_timeout text, p_sid text, p_seed_hash text, p_generation bigint,
-  p_attempt_hash text, p_binding_hash text, p_reuse_grace_ms bigint,
-  p_lost_response_window_ms bigint, p_idle_ms bigint,
-  out o_outcome text, out o_now bigint, out o_revoked text[], out o_session ${names.session}
-) language plpgsql as $latchkey$
-declare
-  v_tenant text;
-  v_user_id text;
-  v_now bigint;
-  v_decided record;
-begin
-${refuseStandby()}
-  select tenant, user_id into v_tenant, v_user_id from ${names.session} where sid = p_sid;
-  if not found then
-    o_outcome := 'gone';
-    return;
-  end if;${takeUserLock(names)}
-  ${rotate}
-  select outcome, now, ${decidedRow(names)} as session into v_decided from decided;
-  if not found then
-    o_outcome := 'gone';
-    return;
+  if p_audit is not null then
+    ${writeAuditSql(names, `json_to_record(p_audit) e(${AUDIT_ROW})`, { detail })};
   end if;
-  o_outcome := v_decided.outcome;
-  o_now := v_decided.now;
-  o_session := v_decided.session;
-  o_revoked := '{}';
-  if o_outcome = 'reused' then
-    o_revoked := p_sid || ${names.revokeUser}(p_now, p_lock_timeout, v_tenant, v_user_id, null);
-  end if;
-end
-$latchkey$;`
-}
-
-/** Wakes who follows the feed, once a transaction, when it is committed. */
-function tellFeed(names: Names): string {
-  return `create or replace function ${names.tellFeed}() returns trigger
-language plpgsql as $latchkey$
-begin
-  perform pg_notify('${names.channel.slice(1, -1)}', '');
-  return null;
 end
 $latchkey$;`
 }
 
 /** The functions, in an order in which each knows those it calls. */
 export function functionsSql(names: Names): string {
-  return [openSession, writeActivity, revokeUser, rotateOrRevokeUser, tellFeed]
+  return [openSession, writeActivity, revokeUser, rotateFunction]
     .map((create) => create(names))
     .join('\n\n')
 }

@@ -145,8 +145,9 @@ end $latchkey$;`
 export function grantScript(names: Names, role: string): string {
   const to = `to "${role.replaceAll('"', '""')}";`
   const { migration, meta, session, userMark, denied, counter, signingKeys, feed, audit } = names
-  const { openSession, writeActivity, revokeUser, rotateOrRevokeUser } = names
-  const functions = [openSession, writeActivity, revokeUser, rotateOrRevokeUser]
+  const { openSession, writeActivity, revokeUser, rotate, version1 } = names
+  const functions = [openSession, writeActivity, revokeUser, rotate]
+  functions.push(version1.openSession, version1.revokeUser, version1.rotateOrRevokeUser)
   return [
     `grant usage on schema "${names.schema}" ${to}`,
     `grant select on ${migration} ${to}`,

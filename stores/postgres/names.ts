@@ -13,12 +13,18 @@ export interface Names {
   readonly signingKeys: string
   readonly audit: string
   readonly feed: string
-  /** Functions. */
+  /** Functions. One that took something else in an older schema has that schema's successor in its name. */
   readonly openSession: string
   readonly writeActivity: string
   readonly revokeUser: string
-  readonly rotateOrRevokeUser: string
-  readonly tellFeed: string
+  readonly rotate: string
+  /** What nodes of schema version 1 call. */
+  readonly version1: {
+    readonly openSession: string
+    readonly revokeUser: string
+    readonly rotateOrRevokeUser: string
+    readonly tellFeed: string
+  }
   /** The channel of NOTIFY. */
   readonly channel: string
   /** Advisory locks: of a user (as a seed), of migrations, of pruning. 63-bit integers as text. */
@@ -45,11 +51,16 @@ export function createNames(schema: string, prefix: string): Names {
     signingKeys: name('signing_keys'),
     audit: name('audit'),
     feed: name('feed'),
-    openSession: name('open_session'),
+    openSession: name('open_session_2'),
     writeActivity: name('write_activity'),
-    revokeUser: name('revoke_user'),
-    rotateOrRevokeUser: name('rotate_or_revoke_user'),
-    tellFeed: name('tell_feed'),
+    revokeUser: name('revoke_user_2'),
+    rotate: name('rotate_2'),
+    version1: {
+      openSession: name('open_session'),
+      revokeUser: name('revoke_user'),
+      rotateOrRevokeUser: name('rotate_or_revoke_user'),
+      tellFeed: name('tell_feed'),
+    },
     // Schema and prefix may be longer together than the name of a channel.
     channel: `"latchkey_feed_${digest('feed').toString('hex', 0, 8)}"`,
     userLock: lock('user'),

@@ -2,9 +2,11 @@ import type { Store } from '../../lib/store.ts'
 import { PostgresAudit } from './audit.ts'
 import { PostgresFeed } from './feed.ts'
 import { inspectPostgres } from './inspect.ts'
+import { isPool } from './client.ts'
 import { createListener } from './listener.ts'
 import type { MigrationResult } from './migrate.ts'
 import { migrate } from './migrate.ts'
+import { createNotifier } from './notifier.ts'
 import type { PostgresStoreOptions } from './options.ts'
 import { parsePostgresOptions } from './options.ts'
 import { PostgresPruner } from './prune.ts'
@@ -56,10 +58,13 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
       return open.run(...asked)
     },
   }
-  const sessions = new PostgresSessions(runner, names, clock)
-  const service = new PostgresService(runner, names, clock)
-  const audit = new PostgresAudit(runner, names)
   const listener = createListener({ ...settings, runner })
+  const notifier = createNotifier(listener, names)
+  // In a transaction of the app's the statements notify themselves, at its commit.
+  const tellFeed = () => (isPool(client) ? notifier.tell() : undefined)
+  const sessions = new PostgresSessions(runner, names, clock, tellFeed)
+  const service = new PostgresService(runner, names, clock, tellFeed)
+  const audit = new PostgresAudit(runner, names)
   const feed = new PostgresFeed({ listener, names, retentionMs: feedRetentionMs, clock })
   const retention = { feedMs: feedRetentionMs, auditMs: auditRetentionMs }
   const pruner = new PostgresPruner(runner, names, retention, clock)
@@ -78,6 +83,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     isDenied: async (input) => sessions.isDenied(input),
     limit: { take: async (key, cost, windowMs) => service.take(key, cost, windowMs) },
     audit: {
+      withChange: true,
       async append(events) {
         refuseClosed()
         await audit.append(events)
@@ -98,6 +104,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     async close() {
       closed = true
       stopPruning?.()
+      notifier.close()
       listener.close()
     },
   }

@@ -1,3 +1,4 @@
+import { functions1Sql } from './functions-1.ts'
 import { functionsSql } from './functions.ts'
 import type { Names } from './names.ts'
 
@@ -9,18 +10,22 @@ export interface Migration {
 }
 
 /** The newest version of the schema, the one this code works on. */
-export const SCHEMA_VERSION = 1
+export const SCHEMA_VERSION = 2
 
 /**
- * All migrations in order. What has been released is never changed: a change is one more migration.
+ * All migrations in order. What a released one has made of the tables is never changed: a change is one
+ * more migration. Functions are made by the newest alone, under a new name when they take or answer
+ * something else, and it keeps those that nodes of the version before call.
+ *
  * Instants are epoch milliseconds of the server, but for the audit trail, which is for people.
  */
 export function migrations(names: Names): readonly Migration[] {
   return [
+    { version: 1, name: 'sessions', sql: tables(names) },
     {
-      version: 1,
-      name: 'sessions',
-      sql: [tables, functionsSql, triggers].map((part) => part(names)).join('\n\n'),
+      version: 2,
+      name: 'audit_with_change',
+      sql: `${functionsSql(names)}\n\n${functions1Sql(names)}`,
     },
   ]
 }
@@ -123,10 +128,4 @@ create table ${names.feed} (
 );
 create index "${prefix}feed_tx" on ${names.feed} (tx);
 comment on column ${names.feed}.ver is 'null: the session was revoked';`
-}
-
-/** What follows the functions: it needs one of them. */
-function triggers(names: Names): string {
-  return `create trigger "${names.prefix}feed_told" after insert on ${names.feed}
-for each row execute function ${names.tellFeed}();`
 }

@@ -5,7 +5,8 @@ import type { Names } from './names.ts'
 import { text } from './record.ts'
 import type { Runner, Statement } from './runner.ts'
 import { statement } from './runner.ts'
-import { clock } from './sql.ts'
+import type { Told } from './sql.ts'
+import { clock, toldBy } from './sql.ts'
 
 /** Counters of rate limits, and the document of managed signing keys. */
 export class PostgresService {
@@ -15,12 +16,16 @@ export class PostgresService {
   readonly #load: Statement
   readonly #save: Statement
 
-  constructor(runner: Runner, names: Names, time: () => number | null) {
+  readonly #tellFeed: () => void
+
+  /** @param tellFeed - called when something was added to the feed */
+  constructor(runner: Runner, names: Names, time: () => number | null, tellFeed: () => void) {
     this.#runner = runner
+    this.#tellFeed = tellFeed
     this.#clock = time
     this.#take = statement('take', takeSql(names))
     this.#load = statement('keys_load', `select version, document from ${names.signingKeys}`)
-    this.#save = statement('keys_save', saveSql(names))
+    this.#save = statement('keys_save', saveSql(names, toldBy(names, runner.lockTimeout === null)))
   }
 
   async take(key: string, cost: number, windowMs: number): Promise<LimitState> {
@@ -39,6 +44,7 @@ export class PostgresService {
 
   async saveKeys(expected: number, document: string): Promise<boolean> {
     const rows = await this.#runner.run(this.#save, [expected, document, this.#clock(), KEYS_ENTRY])
+    if (rows.length > 0) this.#tellFeed()
     return rows.length > 0
   }
 }
@@ -57,7 +63,7 @@ returning used, resets_at - ${clock('$1::bigint')}`
 }
 
 /** `$1` the expected version, `$2` the document, `$4` the name of the feed's entry. */
-function saveSql(names: Names): string {
+function saveSql(names: Names, told: Told): string {
   return `with saved as (
   insert into ${names.signingKeys} as stored (version, document)
   select 1, $2::text where $1::bigint = 0
@@ -68,5 +74,5 @@ function saveSql(names: Names): string {
 )
 insert into ${names.feed} (at, sid, ver)
 select ${clock('$3::bigint')}, $4::text, version from saved
-returning ver`
+returning ver${told('true')}`
 }

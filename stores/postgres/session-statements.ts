@@ -1,16 +1,17 @@
+import { AUDIT_ROW, writeAuditSql } from './audit-row.ts'
 import type { Names } from './names.ts'
 import { columnsOf } from './record.ts'
 import { rotateSql } from './rotate-sql.ts'
 import type { Statement } from './runner.ts'
 import { statement } from './runner.ts'
-import { clock, isOver, isTouchDue } from './sql.ts'
+import type { Told } from './sql.ts'
+import { clock, isOver, isTouchDue, PATIENCE, toldBy } from './sql.ts'
 
 /** The statements on sessions, one an operation. `$1` is the clock, `$2` most often `lock_timeout`. */
 export interface SessionStatements {
   readonly open: Statement
   readonly check: Statement
   readonly rotate: Statement
-  readonly rotateOrRevokeUser: Statement
   readonly updateAttributes: Statement
   readonly updateData: Statement
   readonly revoke: Statement
@@ -20,33 +21,28 @@ export interface SessionStatements {
   readonly isDenied: Statement
 }
 
-export function sessionStatements(names: Names): SessionStatements {
+/** @param isInTransaction - whether they are part of a transaction of the app's */
+export function sessionStatements(names: Names, isInTransaction: boolean): SessionStatements {
+  const told = toldBy(names, isInTransaction)
   return {
-    open: statement('open', openSql(names)),
+    open: statement('open', openSql(names, told)),
     check: statement('check', checkSql(names)),
-    rotate: statement('rotate', rotateStatement(names)),
-    rotateOrRevokeUser: statement('rotate_user', rotateOrRevokeUserSql(names)),
-    updateAttributes: statement('update_attributes', updateSql(names, 'attributes', 'ver')),
-    updateData: statement('update_data', updateSql(names, 'data', 'data_ver')),
-    revoke: statement('revoke', revokeSql(names)),
-    revokeUser: statement('revoke_user', revokeUserSql(names)),
+    rotate: statement('rotate', rotateSql(names, told)),
+    updateAttributes: statement('update_attributes', updateSql(names, 'attributes', 'ver', told)),
+    updateData: statement('update_data', updateSql(names, 'data', 'data_ver', told)),
+    revoke: statement('revoke', revokeSql(names, told)),
+    revokeUser: statement('revoke_user', revokeUserSql(names, told)),
     list: statement('list', listSql(names)),
-    deny: statement('deny', denySql(names)),
+    deny: statement('deny', denySql(names, told)),
     isDenied: statement('is_denied', isDeniedSql(names)),
   }
 }
 
-/**
- * Always true: who waits for a lock waits no longer than for an answer. It is set before the row is
- * locked, which is done above the search for it, and ends with the statement.
- */
-const PATIENCE = `set_config('lock_timeout', coalesce($2::text, current_setting('lock_timeout')), true) is not null`
-
-function openSql(names: Names): string {
-  return `select o.o_outcome, o.o_revoked, ${columnsOf('(o.o_session)')}
+function openSql(names: Names, told: Told): string {
+  return `select o.o_outcome, o.o_revoked, ${columnsOf('(o.o_session)')}${told('cardinality(o.o_revoked) > 0')}
 from ${names.openSession}($1::bigint, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text,
   $8::text, $9::text, $10::boolean, $11::json, $12::json, $13::bigint, $14::bigint, $15::bigint,
-  $16::text, $17::bigint, $18::boolean, $19::text, $20::text, $21::text, $22::boolean) o`
+  $16::text, $17::bigint, $18::boolean, $19::text, $20::text, $21::text, $22::boolean, $23::json) o`
 }
 
 /**
@@ -75,45 +71,19 @@ from (
 ) found`
 }
 
-/** `$2` lock_timeout, then as the parameters say. */
-function rotateStatement(names: Names): string {
-  const rotate = rotateSql(
-    names,
-    {
-      now: '$1::bigint',
-      sid: '$3::text',
-      seedHash: '$4::text',
-      generation: '$5::bigint',
-      attemptHash: '$6::text',
-      bindingHash: '$7::text',
-      reuseGraceMs: '$8::bigint',
-      lostResponseWindowMs: '$9::bigint',
-      idleTimeoutMs: '$10::bigint',
-    },
-    PATIENCE,
-  )
-  return `${rotate}
-select outcome, now, null, ${columnsOf('decided')} from decided`
-}
-
-function rotateOrRevokeUserSql(names: Names): string {
-  return `select o.o_outcome, o.o_now, o.o_revoked, ${columnsOf('(o.o_session)')}
-from ${names.rotateOrRevokeUser}($1::bigint, $2::text, $3::text, $4::text, $5::bigint, $6::text,
-  $7::text, $8::bigint, $9::bigint, $10::bigint) o`
-}
-
-/** `$2` lock_timeout, `$3` sid, `$4` the expected version, `$5` what replaces the column. */
+/** `$2` lock_timeout, `$3` sid, `$4` the expected version, `$5` what replaces the column, `$6` audit. */
 function updateSql(
   names: Names,
   column: 'attributes' | 'data',
   version: 'ver' | 'data_ver',
+  told: Told,
 ): string {
-  const told =
-    version === 'ver'
-      ? `, told as (
+  const isTold = version === 'ver'
+  const feed = isTold
+    ? `, told as (
   insert into ${names.feed} (at, sid, ver) select now, sid, ver + 1 from decided where outcome = 'updated'
 )`
-      : ''
+    : ''
   return `with locked as materialized (
   select ${columnsOf('s')} from ${names.session} s
   where s.sid = $3::text and ${PATIENCE} for update of s
@@ -125,29 +95,37 @@ function updateSql(
 ), written as (
   update ${names.session} s set ${column} = $5::json, ${version} = d.${version} + 1
   from decided d where s.sid = d.sid and d.outcome = 'updated'
-)${told}
-select outcome, ${columnsOf('decided')} from decided`
-}
-
-/** `$2` lock_timeout, `$3` sid, `$4` `$5` owner's tenant and id, `$6` seed hash. */
-function revokeSql(names: Names): string {
-  return `with locked as materialized (
-  select ${columnsOf('s')} from ${names.session} s where s.sid = $3::text and ${PATIENCE}
-    and ($5::text is null or (s.tenant = $4::text and s.user_id = $5::text))
-    and ($6::text is null or s.seed_hash = $6::text) for update of s
-), decided as materialized (
-  select * from (select locked.*, ${clock('$1::bigint')} as now from locked) timed
-  where not ${isOver('now')}
-), ended as (
-  delete from ${names.session} s using decided d where s.sid = d.sid
-), told as (
-  insert into ${names.feed} (at, sid) select now, sid from decided
+)${feed}, audited as (
+  ${writeAuditSql(names, `decided d, ${eventOf('$6')} where d.outcome = 'updated' and $6::text is not null`)}
 )
-select ${columnsOf('decided')} from decided`
+select outcome, ${columnsOf('decided')}${isTold ? told(`outcome = 'updated'`) : ''} from decided`
 }
 
-function revokeUserSql(names: Names): string {
-  return `select ${names.revokeUser}($1::bigint, $2::text, $3::text, $4::text, $5::text)`
+/** `$2` lock_timeout, `$3` sid, `$4` `$5` owner's tenant and id, `$6` seed hash, `$7` audit. */
+function revokeSql(names: Names, told: Told): string {
+  const now = clock('$1::bigint')
+  const user = { tenant: 'd.tenant', user_id: 'd.user_id' }
+  return `with ended as (
+  delete from ${names.session} s where s.sid = $3::text and ${PATIENCE}
+    and ($5::text is null or (s.tenant = $4::text and s.user_id = $5::text))
+    and ($6::text is null or s.seed_hash = $6::text) and not ${isOver(now, 's.')}
+  returning ${columnsOf('s')}
+), told as (
+  insert into ${names.feed} (at, sid) select ${now}, sid from ended
+), audited as (
+  ${writeAuditSql(names, `ended d, ${eventOf('$7')} where $7::text is not null`, user)}
+)
+select ${columnsOf('ended')}${told('true')} from ended`
+}
+
+/** An event that a statement takes as JSON. */
+function eventOf(parameter: string): string {
+  return `json_to_record(${parameter}::text::json) e(${AUDIT_ROW})`
+}
+
+function revokeUserSql(names: Names, told: Told): string {
+  return `select o.o_revoked${told('cardinality(o.o_revoked) > 0')}
+from ${names.revokeUser}($1::bigint, $2::text, $3::text, $4::text, $5::text, $6::json) o`
 }
 
 /** `$2` tenant, `$3` id, `$4` how many, `$5` `$6` `$7` the place after which to read on. */
@@ -161,7 +139,7 @@ order by s.last_seen_at desc, s.created_at desc, s.sid desc limit $4::bigint`
 }
 
 /** `$2` sid, `$3` jti, `$4` until when, `$5` whether the feed is told. */
-function denySql(names: Names): string {
+function denySql(names: Names, told: Told): string {
   return `with timed as materialized (
   select now from (select ${clock('$1::bigint')} as now) c where $4::bigint > now
 ), told as (
@@ -169,7 +147,8 @@ function denySql(names: Names): string {
 )
 insert into ${names.denied} as denied (sid, jti, expires_at)
 select $2::text, $3::text, $4::bigint from timed
-on conflict (sid, jti) do update set expires_at = greatest(denied.expires_at, excluded.expires_at)`
+on conflict (sid, jti) do update set expires_at = greatest(denied.expires_at, excluded.expires_at)
+returning true${told('$5::boolean')}`
 }
 
 /** `$2` sid, `$3` jti. */

@@ -1,7 +1,7 @@
 import type { RotationDecision } from '../../lib/rotation.ts'
 import { isFeedName } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
-import { dueWrite, rotatedFields } from '../../lib/session.ts'
+import { dueWrite } from '../../lib/session.ts'
 import type {
   CheckInput,
   CheckResult,
@@ -22,10 +22,12 @@ import type {
   UpdateResult,
 } from '../../lib/store.ts'
 import { textsOf } from './array.ts'
+import { auditText, openAuditText, rotateAuditText } from './audit-row.ts'
 import type { Names } from './names.ts'
 import { placeFrom, placeOf } from './place.ts'
 import type { Row } from './record.ts'
 import { COLUMNS, decodeSession, text } from './record.ts'
+import { ROTATION_COLUMNS } from './rotate-sql.ts'
 import type { Runner } from './runner.ts'
 import type { SessionStatements } from './session-statements.ts'
 import { sessionStatements } from './session-statements.ts'
@@ -35,12 +37,17 @@ export class PostgresSessions {
   readonly #runner: Runner
   readonly #statements: SessionStatements
   readonly #clock: () => number | null
+  readonly #tellFeed: () => void
 
-  /** @param clock - a test's clock; null takes the server's */
-  constructor(runner: Runner, names: Names, clock: () => number | null) {
+  /**
+   * @param clock - a test's clock; null takes the server's
+   * @param tellFeed - called when something was added to the feed
+   */
+  constructor(runner: Runner, names: Names, clock: () => number | null, tellFeed: () => void) {
     this.#runner = runner
-    this.#statements = sessionStatements(names)
+    this.#statements = sessionStatements(names, runner.lockTimeout === null)
     this.#clock = clock
+    this.#tellFeed = tellFeed
   }
 
   async create(input: CreateInput): Promise<CreateResult> {
@@ -77,9 +84,8 @@ export class PostgresSessions {
   }
 
   async rotate(input: RotateInput): Promise<RotateResult> {
-    const { sid, policy, onReuse } = input
-    const { rotate, rotateOrRevokeUser } = this.#statements
-    const row = await this.#one(onReuse === 'user' ? rotateOrRevokeUser : rotate, [
+    const { sid, policy, onReuse, audit } = input
+    const row = await this.#one(this.#statements.rotate, [
       sid,
       input.seedHash,
       input.generation,
@@ -88,29 +94,26 @@ export class PostgresSessions {
       policy.reuseGraceMs,
       policy.lostResponseWindowMs,
       input.idleTimeoutMs,
+      onReuse,
+      audit === undefined ? null : rotateAuditText(audit),
     ])
-    const outcome = row === undefined ? 'gone' : named(row[0])
+    const outcome = named(row?.[0])
     if (row === undefined || outcome === 'gone') return { outcome: 'gone' }
     if (outcome === 'seed' || outcome === 'ahead') return { outcome: 'invalid', cause: outcome }
-    const session = decodeSession(row, 3)
-    const now = Number(row[1])
+    const [, deviceChanged, distance, ageMs, revoked] = row
+    const session = decodeSession(row, ROTATION_COLUMNS)
     switch (outcome) {
       case 'rotated':
-      case 'recovered': {
-        const rotation = { ...input, generation: input.generation + 1 }
-        return {
-          outcome,
-          session: { ...session, ...rotatedFields(session, rotation, now) },
-          deviceChanged: input.bindingHash !== session.rotatedBy,
-        }
-      }
+      case 'recovered':
+        return { outcome, session, deviceChanged: deviceChanged === 't' }
       case 'reused':
+        this.#tellFeed()
         return {
           outcome,
           session,
-          distance: session.generation - input.generation,
-          ageMs: Math.max(0, now - session.rotatedAt),
-          revoked: onReuse === 'user' ? textsOf(row[2]) : [sid],
+          distance: Number(distance),
+          ageMs: Number(ageMs),
+          revoked: textsOf(revoked),
         }
       case 'attempt':
       case 'grace':
@@ -121,21 +124,25 @@ export class PostgresSessions {
 
   async update(input: UpdateInput): Promise<UpdateResult> {
     const { sid } = input
+    const audit = auditText(input.audit)
     const isAttributes = 'attributes' in input
     const row = isAttributes
       ? await this.#one(this.#statements.updateAttributes, [
           sid,
           input.ver,
           JSON.stringify(input.attributes),
+          audit,
         ])
       : await this.#one(this.#statements.updateData, [
           sid,
           input.dataVer,
           input.data === null ? null : JSON.stringify(input.data),
+          audit,
         ])
     if (row === undefined) return { outcome: 'gone' }
     const session = decodeSession(row, 1)
     if (row[0] !== 'updated') return { outcome: 'conflict', session }
+    if (isAttributes) this.#tellFeed()
     // What is returned is the caller's: it must not share what the caller may change later.
     const written = isAttributes
       ? { ver: input.ver + 1, attributes: structuredClone(input.attributes) }
@@ -143,20 +150,29 @@ export class PostgresSessions {
     return { outcome: 'updated', session: { ...session, ...written } }
   }
 
-  async revoke({ sid, owner, seedHash }: RevokeInput): Promise<RevokeResult> {
+  async revoke({ sid, owner, seedHash, audit }: RevokeInput): Promise<RevokeResult> {
     const row = await this.#one(this.#statements.revoke, [
       sid,
       owner?.tenant ?? null,
       owner?.id ?? null,
       seedHash ?? null,
+      auditText(audit),
     ])
     if (row === undefined) return { outcome: 'gone' }
+    this.#tellFeed()
     return { outcome: 'revoked', session: decodeSession(row, 0) }
   }
 
-  async revokeUser({ user, except }: RevokeUserInput): Promise<RevokeUserResult> {
-    const row = await this.#one(this.#statements.revokeUser, [user.tenant, user.id, except ?? null])
-    return { revoked: textsOf(row?.[0]) }
+  async revokeUser({ user, except, audit }: RevokeUserInput): Promise<RevokeUserResult> {
+    const row = await this.#one(this.#statements.revokeUser, [
+      user.tenant,
+      user.id,
+      except ?? null,
+      auditText(audit),
+    ])
+    const revoked = textsOf(row?.[0])
+    if (revoked.length > 0) this.#tellFeed()
+    return { revoked }
   }
 
   async list({ user, limit, cursor }: ListInput): Promise<Page<SessionRecord>> {
@@ -172,8 +188,10 @@ export class PostgresSessions {
   }
 
   async deny({ sid, jti, expiresAt }: DenyInput): Promise<void> {
-    const values = [this.#clock(), sid, jti, expiresAt, isFeedName(jti)]
-    await this.#runner.run(this.#statements.deny, values)
+    const isTold = isFeedName(jti)
+    const values = [this.#clock(), sid, jti, expiresAt, isTold]
+    const rows = await this.#runner.run(this.#statements.deny, values)
+    if (isTold && rows.length > 0) this.#tellFeed()
   }
 
   async isDenied({ sid, jti }: DeniedInput): Promise<boolean> {
@@ -217,23 +235,24 @@ export class PostgresSessions {
       replacing?.old.seedHash ?? null,
       replacing?.orElse ?? null,
       replacing?.keepData ?? null,
+      input.audit === undefined ? null : openAuditText(input.audit),
     ])
     if (row === undefined) throw new Error('no answer')
     const outcome = text(row[0])
     if (outcome === 'gone' || outcome === 'session_limit' || outcome === 'stale_login') {
       return { outcome }
     }
-    return { outcome: 'created', session: decodeSession(row, 2), revoked: textsOf(row[1]) }
+    const revoked = textsOf(row[1])
+    if (revoked.length > 0) this.#tellFeed()
+    return { outcome: 'created', session: decodeSession(row, 2), revoked }
   }
 }
 
-type Decided = Extract<
-  RotationDecision['outcome'] | Extract<RotationDecision, { readonly cause: string }>['cause'],
-  string
->
-type Named = Exclude<Decided, 'invalid' | 'replayed'>
+type Decided =
+  | Exclude<RotationDecision['outcome'], 'invalid' | 'replayed'>
+  | Extract<RotationDecision, { readonly cause: string }>['cause']
 
-const NAMED: readonly Named[] = [
+const DECIDED: readonly Decided[] = [
   'gone',
   'seed',
   'ahead',
@@ -245,8 +264,8 @@ const NAMED: readonly Named[] = [
   'reused',
 ]
 
-function named(value: string | null | undefined): Named {
-  const found = NAMED.find((name) => name === value)
+function named(value: string | null | undefined): Decided {
+  const found = DECIDED.find((name) => name === value)
   if (found === undefined) throw new Error('an unknown outcome')
   return found
 }

@@ -79,6 +79,8 @@ export function redisStore(options: RedisStoreOptions): Store {
       },
     },
     audit: {
+      // On a Cluster the trail is in another slot than any session.
+      withChange: false,
       async append(events) {
         refuseClosed()
         await audit.append(events)

@@ -16,7 +16,7 @@ class Party {
   append: (batch: readonly AuditEvent[]) => Promise<void> = async () => {}
   readonly events: Events
 
-  constructor(onEvent?: (event: LatchkeyEvent) => void) {
+  constructor(onEvent?: (event: LatchkeyEvent) => void, writtenWithChange = false) {
     this.events = createEvents({
       onEvent: onEvent ?? ((event) => this.seen.push(event)),
       append: async (batch) => {
@@ -25,6 +25,7 @@ class Party {
         await this.append(copy)
         this.written.push(...copy)
       },
+      writtenWithChange,
       clock: () => NOW,
     })
   }
@@ -363,11 +364,48 @@ describe('an onEvent that fails', () => {
     const events = createEvents({
       onEvent: undefined,
       append: async (batch) => void written.push(...batch),
+      writtenWithChange: false,
       clock: () => NOW,
     })
     events.security('session_created', { result: 'success' })
     await events.flush()
     expect(written).toHaveLength(1)
+  })
+})
+
+describe('an event of a change', () => {
+  const fields = { result: 'success', cause: 'a\nb', request: { ip: '192.0.2.1' } } as const
+  const built = {
+    type: 'session_revoked',
+    at: NOW,
+    result: 'success',
+    cause: 'a\ufffdb',
+    ip: '192.0.2.1',
+  }
+
+  it('is prepared without telling anybody', async () => {
+    const party = new Party()
+    expect(party.events.prepare('session_revoked', fields)).toEqual(built)
+    await party.events.flush()
+    expect([party.seen, party.written]).toEqual([[], []])
+  })
+
+  it.each([
+    ['goes to onEvent and to the trail where the store does not write it', false, [built]],
+    ['goes to onEvent only where the store has written it', true, []],
+  ])('%s', async (_, writtenWithChange, written) => {
+    const seen: LatchkeyEvent[] = []
+    const party = new Party((event) => seen.push(event), writtenWithChange)
+    party.events.changed([party.events.prepare('session_revoked', fields)])
+    await party.events.flush()
+    expect([seen, party.written]).toEqual([[built], written])
+  })
+
+  it('leaves what no change brought about to the buffer', async () => {
+    const party = new Party(undefined, true)
+    party.report(0, 1)
+    await party.events.flush()
+    expect(party.numbers).toEqual([0])
   })
 })
 

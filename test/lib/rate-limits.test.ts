@@ -16,6 +16,7 @@ describe('a store that fails', () => {
       events: createEvents({
         onEvent: undefined,
         append: async () => undefined,
+        writtenWithChange: false,
         clock: Date.now,
       }),
     })

@@ -146,8 +146,8 @@ const LOGIN: Record<string, Case> = {
     act: async ({ post, alice }) => post('/auth/login', cookie(alice), credentials('bob')),
     events: [
       '+ session_created bob of new',
-      "+ session_revoked replaced alice of alice's",
       '+ authn_login_success bob of new',
+      "+ session_revoked replaced alice of alice's",
     ],
   },
   'with a wrong password': {

@@ -147,7 +147,7 @@ describe('npx latchkey migrate', () => {
   it('brings the schema to its version, and says what it did', async () => {
     const schema = server.schema()
     const first = await runOn(schema, 'migrate')
-    expect(first).toMatchObject({ code: 0, err: '', out: expect.stringContaining('version 1') })
+    expect(first).toMatchObject({ code: 0, err: '', out: expect.stringContaining('version 2') })
     const contents = await contentsOf(server.pool, schema)
     const second = await runOn(schema, 'migrate')
     expect(second).toMatchObject({ code: 0, out: expect.stringContaining('nothing to do') })
@@ -186,7 +186,7 @@ describe('npx latchkey migrate', () => {
     expect(code).toBe(0)
     await server.pool.query(out)
     const store = server.store(schema, { tablePrefix: 'mine_' })
-    expect(await store.migrate()).toEqual({ from: 1, to: 1 })
+    expect(await store.migrate()).toEqual({ from: 2, to: 2 })
     await store.close()
     expect(await mayRead(schema)).toEqual([{ may: true }])
   })

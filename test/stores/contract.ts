@@ -1,4 +1,5 @@
 import { describe } from '@jest/globals'
+import { describeAuditWithChange } from './contract/audit-with-change.ts'
 import { describeCheck } from './contract/check.ts'
 import { describeCreate } from './contract/create.ts'
 import { describeFeed } from './contract/feed.ts'
@@ -32,6 +33,7 @@ export function describeStore(name: string, open: OpenStore): void {
     describeIdentity(test)
     describeLimit(test)
     describeAudit(test)
+    describeAuditWithChange(test)
     describeFeed(test)
   })
 }

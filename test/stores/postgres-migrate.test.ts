@@ -7,7 +7,7 @@ import { feedEnd, heard, listed, newUser, open, revocation } from './contract/su
 import { newSchema } from './postgres/open.ts'
 import { contentsOf, useServer } from './postgres/server.ts'
 
-const VERSION = 1
+const VERSION = 2
 
 describe('migrate', () => {
   const server = useServer()

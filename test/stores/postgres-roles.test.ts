@@ -31,7 +31,7 @@ describe('as a role that was given what an app needs', () => {
       'alter table "SCHEMA".latchkey_session add column mine text',
       'alter table "SCHEMA".latchkey_feed disable trigger all',
       'drop table "SCHEMA".latchkey_session',
-      'drop function "SCHEMA".latchkey_tell_feed cascade',
+      'drop function "SCHEMA".latchkey_revoke_user_2 cascade',
       'truncate "SCHEMA".latchkey_session',
       'truncate "SCHEMA".latchkey_audit',
       `insert into "SCHEMA".latchkey_migration (version, name) values (99, 'mine')`,
@@ -77,7 +77,7 @@ describe('as a role that was given what an app needs', () => {
 
     it('it finds the schema up to date, and nothing wrong', async () => {
       const store = app.store()
-      expect(await store.migrate()).toEqual({ from: 1, to: 1 })
+      expect(await store.migrate()).toEqual({ from: 2, to: 2 })
       const findings = await store.inspect()
       expect(findings.filter(({ code }) => code !== 'postgres_durability')).toEqual([])
       await store.close()
