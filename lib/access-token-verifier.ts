@@ -3,7 +3,7 @@ import type { AccessClaims, ClaimsPolicy } from './access-token-claims.ts'
 import { isExpired, readClaims } from './access-token-claims.ts'
 import type { VerificationKey } from './access-token-format.ts'
 import { readTokenHeader, tokenRefused } from './access-token-format.ts'
-import { AuthError } from './errors.ts'
+import { AuthError, StoreUnavailable } from './errors.ts'
 import type { JsonObject } from './session.ts'
 import { createTokenCache } from './token-cache.ts'
 
@@ -15,6 +15,7 @@ export interface VerificationKeys {
    * come from nowhere else have no such thing.
    *
    * @throws {AuthError} `keys_unavailable` when there is no key at all
+   * @throws {StoreUnavailable} when the store that keeps them cannot say
    */
   seek?(kid: string): Promise<void>
 }
@@ -45,6 +46,7 @@ export interface AccessTokenVerifier<Claims extends object = JsonObject> {
    *
    * @throws {AuthError} `token_expired` when all is right but its time is over, `keys_unavailable`
    *   when there is no key to judge it by, `token_invalid` for everything else
+   * @throws {StoreUnavailable} when its key is not known and cannot be looked up now
    */
   verify(token: string): Promise<AccessClaims<Claims>>
 
@@ -101,8 +103,8 @@ export function createAccessTokenVerifier<Claims extends object = JsonObject>(
       try {
         return await decide(token)
       } catch (err) {
-        // Whatever went wrong, it was not a valid token: never a 500, never a pass.
-        throw err instanceof AuthError ? err : tokenRefused(err)
+        // Whatever else went wrong, it was not a valid token: never a 500, never a pass.
+        throw err instanceof AuthError || err instanceof StoreUnavailable ? err : tokenRefused(err)
       }
     },
     forget() {

@@ -19,6 +19,10 @@ import { createRateLimits } from './rate-limits.ts'
 import { RevocationHub } from './revocation-hub.ts'
 import { isSessionId } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
+import { reportKeys } from './key-reports.ts'
+import type { ManagedKeys } from './managed-keys-options.ts'
+import { isManagedKeys } from './managed-keys-options.ts'
+import { ManagedSigningKeys } from './managed-signing-keys.ts'
 import type { SigningKeys } from './signing-keys.ts'
 import type { Store } from './store.ts'
 import { withDeadline } from './store-deadline.ts'
@@ -30,6 +34,8 @@ export interface Core {
   readonly store: Store
   readonly ring: KeyRing
   readonly signingKeys: SigningKeys
+  /** The same when the nodes manage them together; null when the app gave them. */
+  readonly managedKeys: ManagedSigningKeys | null
   readonly issuer: AccessTokenIssuer
   readonly verifier: AccessTokenVerifier
   readonly follower: FeedFollower
@@ -53,10 +59,10 @@ export function createCore(parts: {
   readonly settings: Settings
   readonly store: Store
   readonly ring: KeyRing
-  readonly signingKeys: SigningKeys
+  readonly signingKeys: SigningKeys | ManagedKeys
   readonly onEvent: ((event: LatchkeyEvent) => void) | undefined
 }): Core {
-  const { settings, ring, signingKeys } = parts
+  const { settings, ring } = parts
   refuseShortFeed(parts.store, settings)
   const store = withDeadline(parts.store, settings.storeDeadlineMs)
   const events = createEvents({
@@ -91,10 +97,34 @@ export function createCore(parts: {
       blindChecks.clear()
       nearCache?.clear()
     },
+    onKeys: () => managedKeys?.news(),
     onError: (error) =>
       events.operational('store_failure', { result: 'failure', cause: 'feed', error }),
   })
   const hub = new RevocationHub(follower, settings.clock)
+  let signingKeys: SigningKeys
+  let managedKeys: ManagedSigningKeys | null = null
+  if (isManagedKeys(parts.signingKeys)) {
+    managedKeys = new ManagedSigningKeys({
+      config: parts.signingKeys,
+      store: store.keys,
+      ring,
+      now: () => settings.clock() + follower.clockOffsetMs,
+      deadlineMs: settings.storeDeadlineMs,
+      tokenMs: settings.accessTokenTtlMs,
+      clockSkewMs: settings.clockSkewMs,
+      reports: reportKeys({ events, doctor, onGone: () => verifier.forget() }),
+    })
+    signingKeys = managedKeys
+  } else signingKeys = parts.signingKeys
+  const verifier = createAccessTokenVerifier({
+    issuer: settings.issuer,
+    audience: settings.audience,
+    keys: signingKeys,
+    maxLifetimeMs: settings.accessTokenTtlMs,
+    clockSkewMs: settings.clockSkewMs,
+    clock: settings.clock,
+  })
   const nearCache =
     settings.nearCacheSessions === 0
       ? null
@@ -105,12 +135,14 @@ export function createCore(parts: {
           clock: settings.clock,
         })
   follower.start()
+  managedKeys?.start()
   void doctor.start()
   return {
     settings,
     store,
     ring,
     signingKeys,
+    managedKeys,
     issuer: createAccessTokenIssuer({
       issuer: settings.issuer,
       audience: settings.audience,
@@ -119,14 +151,7 @@ export function createCore(parts: {
       clock: settings.clock,
       onWarning: (code, message) => doctor.note(finding(code, message)),
     }),
-    verifier: createAccessTokenVerifier({
-      issuer: settings.issuer,
-      audience: settings.audience,
-      keys: signingKeys,
-      maxLifetimeMs: settings.accessTokenTtlMs,
-      clockSkewMs: settings.clockSkewMs,
-      clock: settings.clock,
-    }),
+    verifier,
     follower,
     hub,
     blindChecks,

@@ -26,6 +26,8 @@ export type SecurityEventType =
   | 'malicious_csrf'
   | 'malicious_cookie'
   | 'malicious_token'
+  | 'signing_key_rotated'
+  | 'signing_key_retired'
 
 /** Names of events that only `onEvent` sees: too many or too technical for an audit trail. */
 export type OperationalEventType =

@@ -27,6 +27,7 @@ export type FindingCode =
   | 'cookie_shadowed'
   | 'clock_offset'
   | 'store_unavailable'
+  | 'signing_keys_unreadable'
   | 'large_access_token'
   | 'reserved_claim'
 
@@ -43,6 +44,7 @@ const SEVERITIES: Readonly<Record<FindingCode, Severity>> = {
   cookie_shadowed: 'warning',
   clock_offset: 'warning',
   store_unavailable: 'error',
+  signing_keys_unreadable: 'error',
   large_access_token: 'warning',
   reserved_claim: 'warning',
 }

@@ -1,6 +1,7 @@
 import { createHmac, createSecretKey, hkdfSync, timingSafeEqual } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { ConfigError } from './errors.ts'
+import { open, seal } from './sealing.ts'
 
 /** What a derived key is for. A MAC made for one purpose never verifies for another. */
 export type Purpose = 'session-token' | 'refresh-token'
@@ -13,6 +14,19 @@ export interface KeyRing {
   sign(purpose: Purpose, text: string): string
   /** Whether `mac` is the MAC of `text` under the secret named by `kid`; in constant time. */
   verify(purpose: Purpose, kid: string, text: string, mac: string): boolean
+  /**
+   * Encrypts the private signing keys under the signing secret.
+   *
+   * @param bound - what must be the same at opening
+   */
+  sealKeys(text: string, bound: string): string
+  /** The text of such a seal, under the secret named by `kid`; null when it does not open. */
+  openKeys(kid: string, sealed: string, bound: string): string | null
+}
+
+/** One secret's keys. */
+interface Derived extends Record<Purpose, KeyObject> {
+  readonly 'signing-keys': KeyObject
 }
 
 const MIN_SECRET_BYTES = 32
@@ -28,7 +42,7 @@ const SALT = 'latchkey/v1'
 export function createKeyRing(secrets: readonly (string | Uint8Array)[]): KeyRing {
   // One text, as it comes from the environment, would be a list of its characters or no list at all.
   if (!Array.isArray(secrets)) throw new ConfigError('secrets', 'must be a list: [secret]')
-  const rings = new Map<string, Record<Purpose, KeyObject>>()
+  const rings = new Map<string, Derived>()
   for (const [index, secret] of secrets.entries()) {
     const bytes = secretBytes(secret, `secrets[${index}]`)
     const kid = derive(bytes, 'kid', 5).toString('base64url').slice(0, 6)
@@ -38,6 +52,7 @@ export function createKeyRing(secrets: readonly (string | Uint8Array)[]): KeyRin
     rings.set(kid, {
       'session-token': createSecretKey(derive(bytes, 'session-token', 32)),
       'refresh-token': createSecretKey(derive(bytes, 'refresh-token', 32)),
+      'signing-keys': createSecretKey(derive(bytes, 'signing-keys', 32)),
     })
   }
   const [first] = rings
@@ -54,6 +69,11 @@ export function createKeyRing(secrets: readonly (string | Uint8Array)[]): KeyRin
       // As latin1, a character beyond it would pass for the one its low byte names.
       const actual = Buffer.from(presented, 'utf8')
       return expected.length === actual.length && timingSafeEqual(expected, actual)
+    },
+    sealKeys: (text, bound) => seal(active['signing-keys'], text, bound),
+    openKeys(kid, sealed, bound) {
+      const ring = rings.get(kid)
+      return ring === undefined ? null : open(ring['signing-keys'], sealed, bound)
     },
   }
 }

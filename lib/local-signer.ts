@@ -3,10 +3,10 @@ import { constants, sign } from 'node:crypto'
 import type { Algorithm } from './access-token-format.ts'
 import type { SigningKey } from './sign-jwt.ts'
 
-/** How each algorithm signs (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1): its digest, and its form. */
-const FORMS: Readonly<
-  Record<Algorithm, { readonly digest: string | null } & Omit<SignKeyObjectInput, 'key'>>
-> = {
+/** A digest, and the form of what is made of it, for node:crypto. */
+export type SignatureForm = { readonly digest: string | null } & Omit<SignKeyObjectInput, 'key'>
+
+const FORMS: Readonly<Record<Algorithm, SignatureForm>> = {
   ES256: { digest: 'sha256', dsaEncoding: 'ieee-p1363' },
   EdDSA: { digest: null },
   PS256: {
@@ -19,7 +19,7 @@ const FORMS: Readonly<
 
 /** A key that signs in this process, on another thread. */
 export function localSigner(kid: string, alg: Algorithm, key: KeyObject): SigningKey {
-  const { digest, ...form } = FORMS[alg]
+  const { digest, ...form } = signatureForm(alg)
   return Object.freeze({
     kid,
     alg,
@@ -32,6 +32,11 @@ export function localSigner(kid: string, alg: Algorithm, key: KeyObject): Signin
         })
       }),
   })
+}
+
+/** How an algorithm signs (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1). */
+export function signatureForm(alg: Algorithm): SignatureForm {
+  return FORMS[alg]
 }
 
 /** ES256 and EdDSA signatures have 64 bytes, those of RSA as many as the modulus. */

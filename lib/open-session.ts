@@ -35,6 +35,7 @@ export interface Login {
  *
  * @param presented - the session token that came with the login, its MAC checked; null when none
  * @throws {AuthError} `session_limit` (403), `stale_login` (401)
+ * @throws {AuthError} `signing_unavailable` (503) when the key is elsewhere and cannot be used now
  * @throws {StoreUnavailable} nothing was opened that the client could know of
  * @throws {InternalError} when the user's claims do not fit into an access token
  */
@@ -43,6 +44,7 @@ export async function openSession(
   login: Login,
   presented: SessionToken | null,
 ): Promise<Credentials> {
+  await core.signingKeys.ready()
   const seed = drawSeed()
   const input = createInput(core, login, seed)
   const old = presented && { sid: presented.sid, seedHash: hashSeed(presented.seed) }
@@ -65,6 +67,7 @@ export async function openSession(
  * @throws {StoreUnavailable}
  */
 export async function stepUpSession(core: Core, login: Login, sid: string): Promise<Credentials> {
+  await core.signingKeys.ready()
   const seed = drawSeed()
   const input = createInput(core, login, seed)
   const result = await core.store.replace({

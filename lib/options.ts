@@ -21,6 +21,7 @@ import type { RotationPolicy } from './rotation.ts'
 import type { Session } from './auth.ts'
 import type { JsonObject, Lifetimes } from './session.ts'
 import type { ServiceAuthenticator } from './service.ts'
+import type { ManagedKeys } from './managed-keys-options.ts'
 import type { SigningKeyInput } from './signing-keys.ts'
 import type { SessionLimit, Store } from './store.ts'
 import { rejectUnknownOptions } from './unknown-options.ts'
@@ -68,11 +69,12 @@ export interface CoreOptions<Claims extends object, Req> {
   /** Where sessions are kept. @defaultValue `memoryStore()`; refused in production unless named */
   readonly store?: Store | undefined
   /**
-   * Private keys of access tokens, JWK or PKCS#8 PEM with `alg`; position 0 signs, all verify.
+   * Private keys of access tokens: JWK or PKCS#8 PEM with `alg`, or a callback that signs; position 0
+   * signs, all verify. Or `managedKeys()`, which the nodes make, share and rotate by themselves.
    *
    * @defaultValue one ES256 key drawn at start; refused in production
    */
-  readonly signingKeys?: readonly SigningKeyInput[] | undefined
+  readonly signingKeys?: readonly SigningKeyInput[] | ManagedKeys | undefined
   /**
    * Checks credentials, the JSON object the client sent as the login's body: who it is, or null.
    * Throwing answers 500. Without it there is no login and no step-up route.

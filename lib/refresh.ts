@@ -68,7 +68,7 @@ export function refreshOutcome(code: ErrorCode): RefreshOutcome {
  * outage lasts. Had the rotation come first, a retry after `reuseGrace` would look like theft.
  *
  * @throws {AuthError} terminal: `refresh_invalid`, `refresh_reused`, `session_ended`,
- *   `session_revoked`; retryable: `user_lookup_failed` (503),
+ *   `session_revoked`; retryable: `user_lookup_failed` and `signing_unavailable` (503),
  *   `rate_limited` (429), `step_up_required` on another device
  * @throws {StoreUnavailable} retryable: within `reuseGrace`, or with the same `Idempotency-Key`, the
  *   retry is answered with the same successor
@@ -86,6 +86,8 @@ export async function refreshSession<Claims extends object>(
   const { idleTimeoutMs } = core.settings.lifetimes
   const seedHash = hashSeed(seed)
   checks.refuseRevoked(sid)
+  // Before anything rotates: what cannot be signed now must not cost the client its token.
+  await core.signingKeys.ready()
   const bindings = [presented.binding ?? [], presented.otherBindings ?? []].flat()
   let bindingHash = hashBinding(sid, presented.binding)
   let stranger: SessionRecord | null = null

@@ -50,7 +50,7 @@ function findReused(
   const named = [
     ...secrets.map((value, index) => ({ name: `secrets[${index}]`, value })),
     ...signingKeys.flatMap((key, index) => {
-      const value = 'pem' in key ? key.pem : key.d
+      const value = 'pem' in key ? key.pem : 'sign' in key ? undefined : key.d
       return typeof value === 'string' ? [{ name: `signingKeys[${index}]`, value }] : []
     }),
   ].map(({ name, value }) => ({ name, spellings: spellingsOf(value) }))

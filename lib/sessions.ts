@@ -195,6 +195,7 @@ export function createSessions<Claims extends object>(core: Core): Sessions<Clai
         })
       }
       if (Object.values(attributesPatch).some((value) => value !== undefined)) {
+        await core.signingKeys.ready()
         session = await change(sessionId, (current) => {
           const attributes = patchAttributes(current.attributes, attributesPatch)
           if (isSameAttributes(attributes, current.attributes)) return null

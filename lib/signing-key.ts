@@ -34,8 +34,22 @@ export interface SigningPem {
   readonly kid?: string | undefined
 }
 
+/** A key that never leaves a KMS or an HSM: a callback signs. */
+export interface SigningCallback {
+  readonly alg: Algorithm
+  /** Letters, digits, `.`, `_` and `-`, at most 64. @defaultValue the thumbprint (RFC 7638) */
+  readonly kid?: string | undefined
+  /** Its public half, a JWK or PEM (SPKI). */
+  readonly publicKey: string | Omit<SigningJwk, 'alg'>
+  /**
+   * Signs data, not its hash: `alg` over `data`. For ES256 r and s in 64 bytes or DER. What it throws,
+   * and an answer later than 2 s, is 503 `signing_unavailable`.
+   */
+  readonly sign: (data: Uint8Array) => Promise<Uint8Array> | Uint8Array
+}
+
 /** A signing key as an app gives it. After position 0 a public key will do: it only verifies. */
-export type SigningKeyInput = SigningJwk | SigningPem
+export type SigningKeyInput = SigningJwk | SigningPem | SigningCallback
 
 /** The public members of a key. */
 export interface PublicMembers {
@@ -53,6 +67,8 @@ export interface ParsedKey extends KeyPair {
   readonly alg: Algorithm
   readonly thumbprint: string
   readonly members: PublicMembers
+  /** Signs where there is no private key. */
+  readonly callback: SigningCallback['sign'] | undefined
 }
 
 interface KeyPair {
@@ -77,7 +93,7 @@ const KEY_TYPES: Readonly<Record<Algorithm, { readonly type: string; readonly cu
  */
 export function parseSigningKey(input: SigningKeyInput, option: string): ParsedKey {
   const alg = readAlgorithm(input, option)
-  const pair = 'pem' in input ? readPem(input.pem, option) : readJwk(input, option)
+  const pair = readPair(input, option)
   refuseUnfit(pair, alg, option)
   const members = publicMembers(pair.publicKey)
   const thumbprint = thumbprintOf(members)
@@ -85,14 +101,40 @@ export function parseSigningKey(input: SigningKeyInput, option: string): ParsedK
   if (typeof kid !== 'string' || !KEY_ID.test(kid)) {
     throw new ConfigError(option, `must have a kid of 1 to 64 letters, digits, '.', '_' and '-'`)
   }
-  return { ...pair, kid, alg, thumbprint, members }
+  return {
+    ...pair,
+    kid,
+    alg,
+    thumbprint,
+    members,
+    callback: 'sign' in input ? input.sign : undefined,
+  }
+}
+
+function readPair(input: SigningKeyInput, option: string): KeyPair {
+  if ('pem' in input) return readPem(input.pem, option)
+  if (!('sign' in input)) return readJwk(input, option)
+  if (typeof input.sign !== 'function')
+    throw new ConfigError(option, 'must have a function to sign')
+  const { publicKey: given } = input
+  const pair = typeof given === 'string' ? readPem(given, option) : readGivenJwk(given, option)
+  if (pair.privateKey === undefined) return pair
+  throw new ConfigError(option, 'has a private key as publicKey; give its public half')
+}
+
+function readGivenJwk(given: unknown, option: string): KeyPair {
+  if (typeof given === 'object' && given !== null && 'kty' in given) {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each member is looked at
+    return readJwk(given as SigningJwk, option)
+  }
+  throw new ConfigError(option, 'must have its publicKey as a JWK or PEM')
 }
 
 function readAlgorithm(input: SigningKeyInput, option: string): Algorithm {
   // Options come from JavaScript as well.
   const given: unknown = input
   if (typeof given !== 'object' || given === null) {
-    throw new ConfigError(option, 'must be a JWK, or { pem, alg }')
+    throw new ConfigError(option, 'must be a JWK, { pem, alg }, or { alg, publicKey, sign }')
   }
   if ('kty' in given && given.kty === 'oct') {
     throw new ConfigError(option, 'is symmetric; access tokens are signed by a private key')

@@ -3,6 +3,7 @@ import type { NextFunction, Request, RequestHandler, Response, Router } from 'ex
 import express from 'express'
 import helmet from 'helmet'
 import { AuthError, methodNotAllowed } from '../lib/errors.ts'
+import { JWKS_MAX_AGE_MS } from '../lib/managed-keys-options.ts'
 import { createAuditRoute } from './audit-route.ts'
 import type { Context } from './context.ts'
 import { createCors } from './cors.ts'
@@ -16,8 +17,6 @@ import { answering } from './route.ts'
 import { createSessionRoutes } from './session-routes.ts'
 
 const JWKS_PATH = '/.well-known/jwks.json'
-/** How long verifiers may keep the public keys, in seconds. */
-const JWKS_MAX_AGE_S = 300
 
 /**
  * Makes `authRoutes`: a router with everything a login needs, to be mounted where the app likes.
@@ -105,12 +104,14 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
 }
 
 function createJwks<Claims extends object>(context: Context<Claims>): RequestHandler {
-  return (_req, res) => {
+  return answering(context, async (_req, res) => {
+    const { signingKeys } = context.core
+    if (context.core.managedKeys !== null) await signingKeys.ready()
     res
-      .set('Cache-Control', `public, max-age=${JWKS_MAX_AGE_S}`)
+      .set('Cache-Control', `public, max-age=${JWKS_MAX_AGE_MS / 1000}`)
       .set('Content-Type', 'application/jwk-set+json')
-      .send(JSON.stringify(context.core.signingKeys.jwks))
-  }
+      .send(JSON.stringify(signingKeys.jwks))
+  })
 }
 
 function onOtherMethod<Claims extends object>(

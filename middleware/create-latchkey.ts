@@ -12,9 +12,11 @@ import { oneOf } from '../lib/option-values.ts'
 import { DELIVERIES, parseOptions } from '../lib/options.ts'
 import { findSecrets } from '../lib/secret-findings.ts'
 import { parseServices } from '../lib/service.ts'
+import type { KeyControl } from '../lib/key-control.ts'
+import { createKeyControl } from '../lib/key-control.ts'
+import { isManagedKeys } from '../lib/managed-keys-options.ts'
 import type { Sessions } from '../lib/sessions.ts'
 import { createSessions } from '../lib/sessions.ts'
-import type { PublicJwk } from '../lib/signing-keys.ts'
 import { generateSigningKey, parseSigningKeys } from '../lib/signing-keys.ts'
 import type { AuditEvent, AuditQuery, Page } from '../lib/store.ts'
 import { memoryStore } from '../stores/memory.ts'
@@ -97,10 +99,7 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   /** Sessions outside of any request. */
   readonly sessions: Sessions<Claims>
   /** The signing keys. */
-  readonly keys: {
-    /** The public keys (RFC 7517), for services that verify access tokens by themselves. */
-    readonly jwks: { readonly keys: readonly PublicJwk[] }
-  }
+  readonly keys: KeyControl
   /** The audit trail. */
   readonly audit: {
     /** Events, newest first; `limit` 1 to 100. @throws {StoreUnavailable} */
@@ -114,9 +113,12 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
    */
   readonly doctor: () => Promise<readonly Finding[]>
   /**
-   * Resolves once this node has loaded the feed: from then on `requireJwt` asks no store.
+   * Resolves once this node has loaded the feed, and its keys where they are managed: from then on
+   * `requireJwt` asks no store. A key behind a callback has signed once then.
    *
-   * @throws {ConfigError} `invalid_option`, with `strict`: the store is unsafe; the message lists how
+   * @throws {ConfigError} `invalid_option`: the managed keys in the store cannot be opened; with
+   *   `strict`, the store is unsafe: the message lists how
+   * @throws {AuthError} `signing_unavailable` when the callback of the signing key fails
    */
   readonly ready: () => Promise<void>
   /** Writes what is buffered and stops following the feed. A store the app made stays open. */
@@ -165,13 +167,16 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
   if (production && missing !== undefined) throw new ConfigError(missing, PRODUCTION_FIX[missing])
 
   const ring = createKeyRing(given.secrets ?? [randomBytes(32)])
-  const signingKeys = parseSigningKeys(
-    list('signingKeys', given.signingKeys ?? [generateSigningKey()]),
-  )
+  const givenKeys = given.signingKeys ?? [generateSigningKey()]
+  const signingKeys = isManagedKeys(givenKeys)
+    ? givenKeys
+    : parseSigningKeys(list('signingKeys', givenKeys), (error) => {
+        core.events.operational('hook_failure', { result: 'failure', cause: 'sign', error })
+      })
   const store = given.store ?? memoryStore({ clock: settings.clock })
   refuseNoStore(store)
   const foundAtStart = [
-    ...findSecrets(given.secrets ?? [], given.signingKeys ?? []),
+    ...findSecrets(given.secrets ?? [], isManagedKeys(givenKeys) ? [] : givenKeys),
     ...findEnvironment(settings.issuer, process.env['NODE_ENV']),
   ]
   if (settings.strict) refuseErrors(foundAtStart)
@@ -204,17 +209,22 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     signOut: createSignOut(context),
     getAuth: (req) => requireAuth(context, req),
     sessions: createSessions<Claims>(core),
-    keys: { jwks: signingKeys.jwks },
+    keys: createKeyControl(core),
     audit: {
       query: async (query) =>
         core.store.audit.query({ ...query, limit: Math.min(100, Math.max(1, query.limit)) }),
     },
     health: () => readHealth(core),
     doctor: async () => core.doctor.examine(),
-    ready: async () =>
-      settings.strict ? core.doctor.refuseUnsafe(core.follower.ready) : core.follower.ready,
+    async ready() {
+      const loaded = settings.strict
+        ? core.doctor.refuseUnsafe(core.follower.ready)
+        : core.follower.ready
+      await Promise.all([loaded, core.managedKeys?.loaded() ?? core.signingKeys.ready()])
+    },
     async close() {
       core.hub.close()
+      await core.managedKeys?.close()
       await core.follower.close()
       await core.events.flush()
       if (given.store === undefined) await store.close()
@@ -245,7 +255,7 @@ const PRODUCTION_FIX: Readonly<Record<Drawn, string>> = {
     `node -p "crypto.randomBytes(32).toString('base64url')"`,
   signingKeys:
     'must be given in production: a list of private keys that all nodes share, such as ' +
-    "[JSON.parse(process.env.SIGNING_KEY)] with a JWK that has an alg of 'ES256'",
+    "[JSON.parse(process.env.SIGNING_KEY)] with a JWK that has an alg of 'ES256'; or managedKeys()",
   store: 'must be named in production: memoryStore() if one process is all there is',
 }
 

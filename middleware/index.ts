@@ -64,7 +64,18 @@ export type {
 } from '../lib/sessions.ts'
 export type { Service, ServiceAuthenticator, ServiceKit, ServiceMethod } from '../lib/service.ts'
 export { generateSigningKey } from '../lib/signing-keys.ts'
-export type { Algorithm, PublicJwk, SigningKeyInput } from '../lib/signing-keys.ts'
+export type {
+  Algorithm,
+  PublicJwk,
+  SigningCallback,
+  SigningJwk,
+  SigningKeyInput,
+  SigningKeyStatus,
+  SigningPem,
+} from '../lib/signing-keys.ts'
+export type { KeyControl } from '../lib/key-control.ts'
+export { managedKeys } from '../lib/managed-keys-options.ts'
+export type { ManagedKeys, ManagedKeysOptions } from '../lib/managed-keys-options.ts'
 export type * from '../lib/store.ts'
 export type { UserRef } from '../lib/user.ts'
 
