@@ -3,9 +3,8 @@ import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import { AuthError } from './errors.ts'
 import { refuseHeard, refuseStale, tokenRevoked } from './heard.ts'
-import { hashSeed } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
-import type { SessionToken } from './session-token.ts'
+import type { PresentedSession } from './session-token-reader.ts'
 import type { CheckResult } from './store.ts'
 import { isSameUser } from './user.ts'
 
@@ -25,14 +24,14 @@ export interface SessionChecks {
    * @throws {AuthError} `session_ended`, `session_revoked` or `token_invalid`
    * @throws {StoreUnavailable}
    */
-  checkSessionToken(token: SessionToken): Promise<SessionRecord>
+  checkSessionToken(token: PresentedSession): Promise<SessionRecord>
 
   /**
    * The same, from the near cache when there is one and it knows; `cached` says whether the store
    * was left alone. Not for what is sensitive.
    */
   findSession(
-    token: SessionToken,
+    token: PresentedSession,
   ): Promise<{ readonly session: SessionRecord; readonly cached: boolean }>
 
   /**
@@ -125,12 +124,12 @@ export function createSessionChecks(core: Core): SessionChecks {
     if (await store.isDenied({ sid: jti, jti })) throw tokenRevoked()
   }
 
-  async function checkSessionToken({ sid, seed }: SessionToken): Promise<SessionRecord> {
+  async function checkSessionToken({ sid, seedHash }: PresentedSession): Promise<SessionRecord> {
     refuseRevoked(sid)
     return alive(
       await store.check({
         sid,
-        seedHash: hashSeed(seed),
+        seedHash,
         idleTimeoutMs: settings.lifetimes.idleTimeoutMs,
       }),
     )
@@ -159,7 +158,7 @@ export function createSessionChecks(core: Core): SessionChecks {
         const session = await nearCache.fill(async () => checkSessionToken(token))
         return { session, cached: false }
       }
-      if (near.seedHash !== hashSeed(token.seed)) {
+      if (near.seedHash !== token.seedHash) {
         throw new AuthError('token_invalid', 'the token is not good')
       }
       return { session: near, cached: true }

@@ -14,6 +14,8 @@ import type { KeyRing } from './key-ring.ts'
 import type { LatchkeyEvent } from './events.ts'
 import { NearCache } from './near-cache.ts'
 import type { Settings } from './options.ts'
+import type { SessionTokenReader } from './session-token-reader.ts'
+import { createSessionTokenReader } from './session-token-reader.ts'
 import type { RateLimits } from './rate-limits.ts'
 import { createRateLimits } from './rate-limits.ts'
 import { RevocationHub } from './revocation-hub.ts'
@@ -33,6 +35,7 @@ export interface Core {
   /** The app's store, with a deadline on every call. */
   readonly store: Store
   readonly ring: KeyRing
+  readonly readSessionToken: SessionTokenReader
   readonly signingKeys: SigningKeys
   /** The same when the nodes manage them together; null when the app gave them. */
   readonly managedKeys: ManagedSigningKeys | null
@@ -141,6 +144,7 @@ export function createCore(parts: {
     settings,
     store,
     ring,
+    readSessionToken: createSessionTokenReader(ring),
     signingKeys,
     managedKeys,
     issuer: createAccessTokenIssuer({

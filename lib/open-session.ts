@@ -10,7 +10,7 @@ import type { Credentials } from './mint.ts'
 import { mint } from './mint.ts'
 import { drawSeed, drawSessionId, hashBinding, hashSeed } from './session-id.ts'
 import type { NewSession } from './session.ts'
-import type { SessionToken } from './session-token.ts'
+import type { PresentedSession } from './session-token-reader.ts'
 import type { CreateInput, OpenAudit } from './store.ts'
 
 /** What is known of a login. */
@@ -33,7 +33,7 @@ export interface Login {
 /**
  * Opens a session. One presented along is replaced, not orphaned.
  *
- * @param presented - the session token that came with the login, its MAC checked; null when none
+ * @param old - the session token that came with the login, its MAC checked; null when none
  * @throws {AuthError} `session_limit` (403), `stale_login` (401)
  * @throws {AuthError} `signing_unavailable` (503) when the key is elsewhere and cannot be used now
  * @throws {StoreUnavailable} nothing was opened that the client could know of
@@ -42,12 +42,11 @@ export interface Login {
 export async function openSession(
   core: Core,
   login: Login,
-  presented: SessionToken | null,
+  old: PresentedSession | null,
 ): Promise<Credentials> {
   await core.signingKeys.ready()
   const seed = drawSeed()
   const input = createInput(core, login, seed)
-  const old = presented && { sid: presented.sid, seedHash: hashSeed(presented.seed) }
   const result =
     old === null
       ? await core.store.create(input)

@@ -1,5 +1,8 @@
 import type { KeyRing } from './key-ring.ts'
 
+/** How long every session token is, in characters. */
+export const SESSION_TOKEN_LENGTH = 102
+
 /** What a session token says once its MAC has been checked. */
 export interface SessionToken {
   readonly sid: string

@@ -2,8 +2,7 @@ import type { Request } from 'express'
 import type { CookieRole } from '../lib/cookies.ts'
 import { readCookie } from '../lib/cookies.ts'
 import { AuthError } from '../lib/errors.ts'
-import type { SessionToken } from '../lib/session-token.ts'
-import { readSessionToken } from '../lib/session-token.ts'
+import type { PresentedSession } from '../lib/session-token-reader.ts'
 import { readAuthorization } from './authorization.ts'
 import type { Context } from './context.ts'
 
@@ -86,10 +85,10 @@ export function cookieTexts<Claims extends object>(
 export function oneSessionToken<Claims extends object>(
   context: Context<Claims>,
   texts: readonly string[],
-): SessionToken | null {
-  let found: SessionToken | null = null
+): PresentedSession | null {
+  let found: PresentedSession | null = null
   for (const text of texts) {
-    const token = readSessionToken(context.core.ring, text)
+    const token = context.core.readSessionToken(text)
     if (token === null) continue
     if (found !== null && found.sid !== token.sid) throw ambiguous()
     found ??= token

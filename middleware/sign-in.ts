@@ -10,8 +10,7 @@ import { openSession } from '../lib/open-session.ts'
 import type { Delivery } from '../lib/options.ts'
 import { readRefreshToken } from '../lib/refresh-token.ts'
 import { hashSeed } from '../lib/session-id.ts'
-import { readSessionToken } from '../lib/session-token.ts'
-import type { SessionToken } from '../lib/session-token.ts'
+import type { PresentedSession } from '../lib/session-token-reader.ts'
 import type { RevokeInput } from '../lib/store.ts'
 import { verifyOrNull } from './access-cookie.ts'
 import type { Context } from './context.ts'
@@ -77,11 +76,11 @@ export async function openForRequest<Claims extends object>(
 function presentedSession<Claims extends object>(
   context: Context<Claims>,
   req: Request,
-): SessionToken | null {
+): PresentedSession | null {
   try {
     const header = readAuthorization(req)
     if (header !== null) {
-      return header.scheme === 'session' ? readSessionToken(context.core.ring, header.text) : null
+      return header.scheme === 'session' ? context.core.readSessionToken(header.text) : null
     }
     return fromOwnOrigin(context, req)
       ? oneSessionToken(context, cookieTexts(context, req, 'session'))
@@ -158,13 +157,15 @@ export async function endPresented<Claims extends object>(
     const claims = await verifyOrNull(core.verifier, access)
     if (claims !== null && claims.sid !== null) found.set(claims.sid, { sid: claims.sid })
   }
-  for (const token of [
-    ...sessions.map((text) => readSessionToken(core.ring, text)),
-    ...refreshes.map((text) => readRefreshToken(core.ring, text)),
-  ]) {
-    if (token !== null && !found.has(token.sid)) {
-      found.set(token.sid, { sid: token.sid, seedHash: hashSeed(token.seed) })
-    }
+  const tokens = [
+    ...sessions.map(core.readSessionToken),
+    ...refreshes.map((text) => {
+      const token = readRefreshToken(core.ring, text)
+      return token && { sid: token.sid, seedHash: hashSeed(token.seed) }
+    }),
+  ]
+  for (const token of tokens) {
+    if (token !== null && !found.has(token.sid)) found.set(token.sid, token)
   }
   const reason = { cause: 'logout', request: requestFacts(req) }
   await Promise.all([...found.values()].map(async (which) => endSession(core, which, reason)))

@@ -76,6 +76,8 @@ export function connect(
   let closed = false
   let wasReady = made.status === 'ready'
   let primaries: Promise<unknown> | undefined
+  /** Whether nothing is left to wait for: a call then costs no turn of the event loop. */
+  let settled = false
   // From the start and not from the first call on: whoever calls later finds it over.
   made.on('ready', () => {
     wasReady = true
@@ -83,6 +85,7 @@ export function connect(
   })
   made.on('close', () => {
     primaries = undefined
+    settled = false
   })
 
   let first: Promise<void> | undefined
@@ -95,15 +98,16 @@ export function connect(
       })
       await first
     }
-    primaries ??= settledPrimaries(made)
-    await primaries
+    const mine = (primaries ??= settledPrimaries(made))
+    await mine
+    settled = mine === primaries
   }
 
   return {
     client: made,
     ready,
     async run(name, keys, args) {
-      await ready()
+      if (!settled || made.status !== 'ready') await ready()
       const sha = SHAS.get(name) ?? ''
       try {
         return await scripting.evalshaBuffer(sha, keys.length, ...keys, ...args)

@@ -27,27 +27,32 @@ export const FLAGS = {
 
 const HEAD_END = 116
 const HASH_BYTES = 32
+/** What two bytes of length can say. */
+const MAX_PART_BYTES = 0xffff
 
 type Fixed = readonly [tenant: string, id: string, label: string | null, ip: string | null]
 
-/** A hash as bytes. */
-export function hashBytes(hash: string | null): Buffer | '' {
-  return hash === null ? '' : Buffer.from(hash, 'base64url')
+/**
+ * A hash as the scripts take it: eight numbers in text. ioredis sends a batch with a buffer in it as
+ * buffers, at twice the price for this process.
+ */
+export function hashWords(hash: string | null): string {
+  if (hash === null) return ''
+  const bytes = Buffer.from(hash, 'base64url')
+  let words = String(bytes.readUInt32LE(0))
+  for (let at = 4; at < HASH_BYTES; at += 4) words += ` ${bytes.readUInt32LE(at)}`
+  return words
 }
 
-/** The tail of a new session. */
-export function encodeTail(session: NewSession): Buffer {
+/** The parts of a new session's tail, which the script puts together. */
+export function encodeTail(session: NewSession): [fixed: string, attributes: string, data: string] {
   const { user, device, attributes, data } = session
   const fixed: Fixed = [user.tenant, user.id, device.label, device.ip]
-  const parts = [
-    Buffer.from(JSON.stringify(fixed)),
-    Buffer.from(encodeAttributes(attributes)),
-    Buffer.from(data === null ? '' : JSON.stringify(data)),
-  ]
-  const lengths = Buffer.alloc(4)
-  lengths.writeUInt16LE(parts[0]?.length ?? 0, 0)
-  lengths.writeUInt16LE(parts[1]?.length ?? 0, 2)
-  return Buffer.concat([lengths, ...parts])
+  const texts = [JSON.stringify(fixed), encodeAttributes(attributes)] as const
+  for (const text of texts) {
+    if (Buffer.byteLength(text) > MAX_PART_BYTES) throw new RangeError('a session is too large')
+  }
+  return [...texts, data === null ? '' : JSON.stringify(data)]
 }
 
 /** Attributes as JSON, by position: the names would cost more than what they name. */
@@ -61,16 +66,15 @@ export function decodeRecord(sid: string, value: Buffer): SessionRecord {
   const flags = value[1] ?? 0
   const has = (flag: number) => (flags & flag) !== 0
   let at = HEAD_END
-  const take = (bytes: number) => value.subarray(at, (at += bytes))
-  const attemptHash = has(FLAGS.attempt) ? take(HASH_BYTES).toString('base64url') : null
-  const bindingHash = has(FLAGS.binding) ? take(HASH_BYTES).toString('base64url') : null
-  const otherDevice = has(FLAGS.otherDevice) ? take(HASH_BYTES).toString('base64url') : null
-  const lengths = take(4)
-  const fixed: Fixed = JSON.parse(take(lengths.readUInt16LE(0)).toString())
-  const [roles, scope, level, amr, claims] = parseAttributes(
-    take(lengths.readUInt16LE(2)).toString(),
-  )
-  const data = value.subarray(at)
+  const take = (encoding: 'base64url' | 'utf8', bytes: number) =>
+    value.toString(encoding, at, (at += bytes))
+  const attemptHash = has(FLAGS.attempt) ? take('base64url', HASH_BYTES) : null
+  const bindingHash = has(FLAGS.binding) ? take('base64url', HASH_BYTES) : null
+  const otherDevice = has(FLAGS.otherDevice) ? take('base64url', HASH_BYTES) : null
+  const [fixedBytes, attributesBytes] = [value.readUInt16LE(at), value.readUInt16LE(at + 2)]
+  at += 4
+  const fixed: Fixed = JSON.parse(take('utf8', fixedBytes))
+  const [roles, scope, level, amr, claims] = parseAttributes(take('utf8', attributesBytes))
   const [tenant, id, label, ip] = fixed
   const absoluteDeadline = value.readDoubleLE(54)
   return {
@@ -92,7 +96,7 @@ export function decodeRecord(sid: string, value: Buffer): SessionRecord {
     bindingHash,
     rotatedBy: has(FLAGS.noDevice) ? null : (otherDevice ?? bindingHash),
     attributes: { roles, scope, level, amr, claims },
-    data: data.length === 0 ? null : JSON.parse(data.toString()),
+    data: at === value.length ? null : JSON.parse(value.toString('utf8', at)),
     device: { label, ip },
   }
 }

@@ -1,5 +1,6 @@
 // Every operation is one script. They share a prelude: the clock, the record's head, the feed.
 //
+// - The arguments may come as one, a line each. Every script has more than one.
 // - KEYS[1] leads the script to its slot. On a Cluster all other keys of a script are in that slot.
 // - ARGV[1] is the clock: '' takes the server's, a number is a test's.
 // - ARGV[2] is what the keys of the shard start with; ARGV[3] the feed's key, '' on a Cluster, where
@@ -12,6 +13,15 @@
 // - The first write of each script is one that a full server refuses, so that it refuses all or none.
 
 const PRELUDE = `
+local ARGV = ARGV
+if #ARGV == 1 then
+  local lines, count = ARGV[1] .. '\\n', 0
+  ARGV = {}
+  for line in string.gmatch(lines, '([^\\n]*)\\n') do
+    count = count + 1
+    ARGV[count] = line
+  end
+end
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -59,6 +69,12 @@ local function readRecord(sid)
   local s = unpackRecord(v)
   if now >= s.idle or now >= s.abs then return nil end
   return s, v
+end
+-- Hashes come as numbers in text: what is sent is text throughout.
+local WORDS = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
+local function hashOf(words)
+  if words == '' then return '' end
+  return struct.pack('<I4I4I4I4I4I4I4I4', string.match(words, WORDS))
 end
 local function integer(n) return string.format('%.0f', n) end
 local function lifetime(ms) return integer(math.max(LEAST, ms)) end
@@ -129,7 +145,7 @@ end
  * the answer.
  */
 const CHECK = `
-local sid, seed, jti, gen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local sid, seed, jti, gen = ARGV[5], hashOf(ARGV[6]), ARGV[7], ARGV[8]
 local s, v = readRecord(sid)
 if not s then return done('gone') end
 if seed ~= '' and seed ~= s.seed then return done('invalid') end
@@ -160,7 +176,7 @@ return done('alive', v, denied)
 
 /** ARGV: sid, seed, generation, attempt, binding, grace, lost-response window, idle timeout, onReuse. */
 const ROTATE = `
-local sid, seed, attempt, binding = ARGV[5], ARGV[6], ARGV[8], ARGV[9]
+local sid, seed, attempt, binding = ARGV[5], hashOf(ARGV[6]), hashOf(ARGV[8]), hashOf(ARGV[9])
 local gen = tonumber(ARGV[7])
 local s, v = readRecord(sid)
 if not s then return done('gone') end
@@ -199,23 +215,23 @@ return done('reused', v, integer(distance), integer(age), ended)
 `
 
 /**
- * ARGV: sid, user, seed, binding, remember, tail, idle and absolute timeout, max, onLimit, login age,
- * old sid, old seed, orElse, keepData, replace ('1').
+ * ARGV: sid, user, seed, binding, remember, the tail's fixed part, idle and absolute timeout, max,
+ * onLimit, login age, old sid, old seed, orElse, keepData, replace ('1'), attributes, data.
  */
 const CREATE = `
-local sid, user, seed = ARGV[5], ARGV[6], ARGV[7]
+local sid, user, seed, binding = ARGV[5], ARGV[6], hashOf(ARGV[7]), hashOf(ARGV[8])
 local repeated, repeatedValue = readRecord(sid)
 if repeated then
   if repeated.seed ~= seed then return redis.error_reply('the session id is taken') end
   return done('created', repeatedValue, {})
 end
-local tail, old = ARGV[10], nil
+local tail, old = struct.pack('<I2I2', #ARGV[10], #ARGV[21]) .. ARGV[10] .. ARGV[21] .. ARGV[22], nil
 if ARGV[20] == '1' then
   local oldSid = ARGV[16]
   local score = redis.call('ZSCORE', indexOf(user), oldSid)
   old = score and readRecord(oldSid) or nil
   if score and not old and isApart(user, {oldSid}) then return AGAIN end
-  if old and ARGV[17] ~= '' and ARGV[17] ~= old.seed then old = nil end
+  if old and ARGV[17] ~= '' and hashOf(ARGV[17]) ~= old.seed then old = nil end
   if not old and ARGV[18] == 'refuse' then return done('gone') end
   if old and ARGV[19] == '1' then
     local fixedLength, attributesLength = struct.unpack('<I2I2', old.tail)
@@ -257,7 +273,7 @@ local s = {
   gen = 0, ver = 0, dataVer = 0, rotatedAt = now, createdAt = now, authTime = now, seen = now,
   abs = now + tonumber(ARGV[12]), seed = seed, attempt = '', user = user,
   confirmed = false, remember = ARGV[9] == '1',
-  binding = ARGV[8], rotatedBy = ARGV[8], tail = tail,
+  binding = binding, rotatedBy = binding, tail = tail,
 }
 s.idle = math.min(s.abs, now + tonumber(ARGV[11]))
 local v, ends = writeRecord(sid, s)
@@ -294,7 +310,7 @@ return done('updated', v)
 
 /** ARGV: sid, owner, seed. */
 const REVOKE = `
-local sid, owner, seed = ARGV[5], ARGV[6], ARGV[7]
+local sid, owner, seed = ARGV[5], ARGV[6], hashOf(ARGV[7])
 local s, v = readRecord(sid)
 if not s or (owner ~= '' and owner ~= s.user) or (seed ~= '' and seed ~= s.seed) then
   return done('gone')

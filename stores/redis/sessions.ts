@@ -22,7 +22,7 @@ import type {
 import type { ReplayCause } from '../../lib/rotation.ts'
 import type { Keys } from './keys.ts'
 import { pageOf } from './page.ts'
-import { decodeRecord, encodeAttributes, encodeTail, hashBytes } from './record.ts'
+import { decodeRecord, encodeAttributes, encodeTail, hashWords } from './record.ts'
 import { bytes, list, number, text, texts } from './reply.ts'
 import type { Runner } from './run.ts'
 
@@ -49,7 +49,7 @@ export class RedisSessions {
   async check(input: CheckInput): Promise<CheckResult> {
     const { sid, seedHash, jti, generation, peek, idleTimeoutMs } = input
     const [outcome, value, denied] = await this.#onSession('check', sid, [
-      hashBytes(seedHash ?? null),
+      hashWords(seedHash ?? null),
       jti ?? '',
       generation ?? '',
       peek === true ? '1' : '',
@@ -67,10 +67,10 @@ export class RedisSessions {
   async rotate(input: RotateInput): Promise<RotateResult> {
     const { sid, policy } = input
     const [outcome, second, third, fourth, fifth] = await this.#onSession('rotate', sid, [
-      hashBytes(input.seedHash),
+      hashWords(input.seedHash),
       input.generation,
-      hashBytes(input.attemptHash),
-      hashBytes(input.bindingHash),
+      hashWords(input.attemptHash),
+      hashWords(input.bindingHash),
       policy.reuseGraceMs,
       policy.lostResponseWindowMs,
       input.idleTimeoutMs,
@@ -112,7 +112,7 @@ export class RedisSessions {
   async revoke({ sid, owner, seedHash }: RevokeInput): Promise<RevokeResult> {
     const [outcome, value] = await this.#onSession('revoke', sid, [
       owner === undefined ? '' : this.#keys.nameOf(owner),
-      hashBytes(seedHash ?? null),
+      hashWords(seedHash ?? null),
     ])
     // Also when it is gone: it may be gone by a call that was not confirmed.
     await this.#runner.confirm(this.#keys.baseOf(sid))
@@ -169,6 +169,7 @@ export class RedisSessions {
     const { session, lifetimes, limit, loginAgeMs } = input
     const base = this.#keys.baseOf(session.sid)
     const name = this.#keys.nameOf(session.user)
+    const [fixed, attributes, data] = encodeTail(session)
     // To where the user's other sessions are, should their slot be moving.
     const [outcome, value, revoked] = await this.#runner.onShard(
       'create',
@@ -177,20 +178,22 @@ export class RedisSessions {
       [
         session.sid,
         name,
-        hashBytes(session.seedHash),
-        hashBytes(session.bindingHash),
+        hashWords(session.seedHash),
+        hashWords(session.bindingHash),
         session.remember ? '1' : '',
-        encodeTail(session),
+        fixed,
         lifetimes.idleTimeoutMs,
         lifetimes.absoluteTimeoutMs,
         limit.max,
         limit.onLimit,
         loginAgeMs,
         replacing?.old.sid ?? '',
-        hashBytes(replacing?.old.seedHash ?? null),
+        hashWords(replacing?.old.seedHash ?? null),
         replacing?.orElse ?? '',
         replacing?.keepData === true ? '1' : '',
         replacing === undefined ? '' : '1',
+        attributes,
+        data,
       ],
     )
     const named = text(outcome)

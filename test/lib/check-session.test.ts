@@ -7,10 +7,9 @@ import { createCore } from '../../lib/core.ts'
 import type { LatchkeyEvent } from '../../lib/events.ts'
 import { createKeyRing } from '../../lib/key-ring.ts'
 import { parseOptions } from '../../lib/options.ts'
-import { drawSeed, drawSessionId } from '../../lib/session-id.ts'
+import { drawSeed, drawSessionId, hashSeed } from '../../lib/session-id.ts'
 import type { JsonObject } from '../../lib/session.ts'
-import type { SessionToken } from '../../lib/session-token.ts'
-import { readSessionToken } from '../../lib/session-token.ts'
+import type { PresentedSession } from '../../lib/session-token-reader.ts'
 import type { OpenedSession, Sessions } from '../../lib/sessions.ts'
 import { createSessions } from '../../lib/sessions.ts'
 import { generateSigningKey, parseSigningKeys } from '../../lib/signing-keys.ts'
@@ -65,7 +64,7 @@ class Node {
 
   async open(id = 'alice'): Promise<Opened> {
     const opened = await this.sessions.open({ id, roles: ['admin'] })
-    const token = readSessionToken(this.core.ring, opened.sessionToken)
+    const token = this.core.readSessionToken(opened.sessionToken)
     if (token === null) throw new Error('not a token of ours')
     const claims = sessionClaims(await this.checks.verifyAccessToken(opened.accessToken))
     return { ...opened, sid: opened.session.id, token, claims }
@@ -79,7 +78,7 @@ class Node {
 
 type Opened = OpenedSession<JsonObject> & {
   readonly sid: string
-  readonly token: SessionToken
+  readonly token: PresentedSession
   readonly claims: SessionClaims
 }
 
@@ -191,14 +190,17 @@ describe('checkSessionToken', () => {
 
   it('refuses a session that never was', async () => {
     const node = new Node()
-    const token = { sid: drawSessionId({ tenant: '', id: 'nobody' }), seed: drawSeed() }
+    const token = {
+      sid: drawSessionId({ tenant: '', id: 'nobody' }),
+      seedHash: hashSeed(drawSeed()),
+    }
     expect(await codeOf(node.checks.checkSessionToken(token))).toBe('session_ended')
   })
 
   it('refuses another seed, which says nothing of the session', async () => {
     const node = new Node()
     const { token } = await node.open()
-    const forged = { ...token, seed: drawSeed() }
+    const forged = { ...token, seedHash: hashSeed(drawSeed()) }
     expect(await codeOf(node.checks.checkSessionToken(forged))).toBe('token_invalid')
     expect(await codeOf(node.checks.checkSessionToken(token))).toBe('passed')
   })
