@@ -2,6 +2,7 @@ import type { Store } from '../../lib/store.ts'
 import { PostgresAudit } from './audit.ts'
 import { PostgresFeed } from './feed.ts'
 import { inspectPostgres } from './inspect.ts'
+import { PostgresChecks } from './checks.ts'
 import { isPool } from './client.ts'
 import { createListener } from './listener.ts'
 import type { MigrationResult } from './migrate.ts'
@@ -63,6 +64,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
   // In a transaction of the app's the statements notify themselves, at its commit.
   const tellFeed = () => (isPool(client) ? notifier.tell() : undefined)
   const sessions = new PostgresSessions(runner, names, clock, tellFeed)
+  const checks = new PostgresChecks(runner, names, clock, settings.operationTimeoutMs)
   const service = new PostgresService(runner, names, clock, tellFeed)
   const audit = new PostgresAudit(runner, names)
   const feed = new PostgresFeed({ listener, names, retentionMs: feedRetentionMs, clock })
@@ -73,7 +75,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
   return {
     create: async (input) => sessions.create(input),
     replace: async (input) => sessions.replace(input),
-    check: async (input) => sessions.check(input),
+    check: async (input) => checks.check(input),
     rotate: async (input) => sessions.rotate(input),
     update: async (input) => sessions.update(input),
     revoke: async (input) => sessions.revoke(input),

@@ -5,12 +5,11 @@ import { rotateSql } from './rotate-sql.ts'
 import type { Statement } from './runner.ts'
 import { statement } from './runner.ts'
 import type { Told } from './sql.ts'
-import { clock, isOver, isTouchDue, PATIENCE, toldBy } from './sql.ts'
+import { clock, isOver, PATIENCE, toldBy } from './sql.ts'
 
 /** The statements on sessions, one an operation. `$1` is the clock, `$2` most often `lock_timeout`. */
 export interface SessionStatements {
   readonly open: Statement
-  readonly check: Statement
   readonly rotate: Statement
   readonly updateAttributes: Statement
   readonly updateData: Statement
@@ -26,7 +25,6 @@ export function sessionStatements(names: Names, isInTransaction: boolean): Sessi
   const told = toldBy(names, isInTransaction)
   return {
     open: statement('open', openSql(names, told)),
-    check: statement('check', checkSql(names)),
     rotate: statement('rotate', rotateSql(names, told)),
     updateAttributes: statement('update_attributes', updateSql(names, 'attributes', 'ver', told)),
     updateData: statement('update_data', updateSql(names, 'data', 'data_ver', told)),
@@ -43,32 +41,6 @@ function openSql(names: Names, told: Told): string {
 from ${names.openSession}($1::bigint, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text,
   $8::text, $9::text, $10::boolean, $11::json, $12::json, $13::bigint, $14::bigint, $15::bigint,
   $16::text, $17::bigint, $18::boolean, $19::text, $20::text, $21::text, $22::boolean, $23::json) o`
-}
-
-/**
- * `$2` lock_timeout, `$3` sid, `$4` seed hash, `$5` jti, `$6` generation, `$7` peek, `$8` idle timeout.
- *
- * A plain read, but for the one a minute that finds something to write. A standby would answer it too,
- * as late as it is: the write refuses there.
- */
-function checkSql(names: Names): string {
-  const refused = `case when pg_is_in_recovery()
-      then ${names.writeActivity}(null, null, null, null, null) end`
-  return `select ${columnsOf('found')}, now, forged, denied,
-  case when not (forged or denied or $7::boolean)
-    and (${isTouchDue('now', 'last_seen_at', '$8::bigint')}
-      or (not confirmed and generation = $6::bigint))
-    then ${names.writeActivity}(now, $2::text, $3::text, $6::bigint, $8::bigint) end
-from (
-  select ${columnsOf('s')}, c.now,
-    $4::text is not null and s.seed_hash <> $4::text as forged,
-    $5::text is not null and exists (
-      select from ${names.denied} d where d.sid = $3::text and d.jti = $5::text and d.expires_at > c.now
-    ) as denied
-  from (select ${clock('$1::bigint')} as now, ${refused} as refused) c
-    join ${names.session} s on s.sid = $3::text
-  where not ${isOver('c.now', 's.')} offset 0
-) found`
 }
 
 /** `$2` lock_timeout, `$3` sid, `$4` the expected version, `$5` what replaces the column, `$6` audit. */

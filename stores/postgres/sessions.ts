@@ -1,10 +1,7 @@
 import type { RotationDecision } from '../../lib/rotation.ts'
 import { isFeedName } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
-import { dueWrite } from '../../lib/session.ts'
 import type {
-  CheckInput,
-  CheckResult,
   CreateInput,
   CreateResult,
   DeniedInput,
@@ -26,7 +23,7 @@ import { auditText, openAuditText, rotateAuditText } from './audit-row.ts'
 import type { Names } from './names.ts'
 import { placeFrom, placeOf } from './place.ts'
 import type { Row } from './record.ts'
-import { COLUMNS, decodeSession, text } from './record.ts'
+import { decodeSession, text } from './record.ts'
 import { ROTATION_COLUMNS } from './rotate-sql.ts'
 import type { Runner } from './runner.ts'
 import type { SessionStatements } from './session-statements.ts'
@@ -58,29 +55,6 @@ export class PostgresSessions {
 
   async replace(input: ReplaceInput): Promise<CreateResult | { readonly outcome: 'gone' }> {
     return this.#open(input, input)
-  }
-
-  async check(input: CheckInput): Promise<CheckResult> {
-    const { sid, seedHash, jti, generation, peek = false, idleTimeoutMs } = input
-    const row = await this.#one(this.#statements.check, [
-      sid,
-      seedHash ?? null,
-      jti ?? null,
-      generation ?? null,
-      peek,
-      idleTimeoutMs,
-    ])
-    if (row === undefined) return { outcome: 'gone' }
-    const [now, forged, denied] = row.slice(COLUMNS.length)
-    if (forged === 't') return { outcome: 'invalid' }
-    const session = decodeSession(row, 0)
-    if (denied === 't' || peek) return { outcome: 'alive', session, denied: denied === 't' }
-    const due = dueWrite(session, idleTimeoutMs, generation, Number(now))
-    return {
-      outcome: 'alive',
-      session: due === null ? session : { ...session, ...due },
-      denied: false,
-    }
   }
 
   async rotate(input: RotateInput): Promise<RotateResult> {

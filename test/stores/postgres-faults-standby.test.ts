@@ -184,6 +184,14 @@ describe('an address that leads to a standby', () => {
       'check what is there': async () => late.check({ sid, seedHash, idleTimeoutMs: HOUR }),
       'check what is not': async () => late.check({ sid: gone.sid, seedHash, idleTimeoutMs: HOUR }),
       'look at what is there': async () => late.check({ sid, peek: true, idleTimeoutMs: HOUR }),
+      async 'check many at once'() {
+        const input = { sid, seedHash, peek: true, idleTimeoutMs: HOUR }
+        const checks = [late.check(input), late.check({ ...input, sid: gone.sid })]
+        const codes = (await Promise.allSettled(checks)).map((one) =>
+          one.status === 'rejected' ? one.reason.code : one.value,
+        )
+        throw Object.assign(new Error('refused'), { code: [...new Set(codes)].join() })
+      },
       'rotate what is not': async () => late.rotate({ ...rotation, onReuse: 'session' }),
       'rotate what is not, of a user': async () => late.rotate({ ...rotation, onReuse: 'user' }),
       'revoke what is not': async () => late.revoke({ sid: gone.sid }),
