@@ -47,6 +47,7 @@ export function createForwardedTokens(core: Core, audience: string): ForwardedTo
   const recent = new RecentTokens({ ttlMs: FORWARDED_TTL_MS, maxTokens: MAX_RECENT, clock })
 
   async function tokenFor(key: string, subject: TokenSubject): Promise<string> {
+    await signingKeys.ready()
     // A key that was taken away signs nothing any more, remembered or not.
     return recent.get(`${signingKeys.active.kid} ${key}`, async () => issuer.issue(subject))
   }

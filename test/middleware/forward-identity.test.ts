@@ -5,9 +5,9 @@ import type { AccessClaims } from '../../lib/access-token-claims.ts'
 import type { AccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import { createAccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import { parseSigningKeys } from '../../lib/signing-keys.ts'
-import type { Guard, IdentityOptions } from '../../middleware/index.ts'
+import type { Guard, IdentityOptions, SigningKeyInput } from '../../middleware/index.ts'
 import { createLatchkey, generateSigningKey, memoryStore } from '../../middleware/index.ts'
-import { forge, halves } from '../support/forge.ts'
+import { forge, halves, signAs } from '../support/forge.ts'
 import type { KitSetup, Login, TestClaims, TestKit } from '../support/kit.ts'
 import {
   closeKits,
@@ -312,6 +312,65 @@ describe('forwardIdentity remembers a token', () => {
     const res = await kit.send(bearer(login))
     expect(res.status).toBe(401)
     expect(res.body).toMatchObject({ code })
+  })
+})
+
+describe('forwardIdentity while the key cannot sign', () => {
+  /** A key in a KMS that can be away. */
+  function openKms() {
+    const { privateKey, publicKey } = halves(SIGNING_KEY)
+    const kms = { away: false, calls: 0 }
+    const key: SigningKeyInput = {
+      alg: 'ES256',
+      kid: SIGNING_KEY.kid,
+      publicKey: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+      sign: async (data) => {
+        kms.calls++
+        if (kms.away) throw new Error('the KMS is away')
+        return signAs('ES256', privateKey, Buffer.from(data).toString('latin1'))
+      },
+    }
+    return { kms, key }
+  }
+
+  it('is 503, and nothing of what the client said goes on', async () => {
+    const { kms, key } = openKms()
+    let passed = 0
+    const kit = await openKit({
+      options: { signingKeys: [key] },
+      routes: (app, latchkey) =>
+        app.use(
+          '/orders',
+          latchkey.requireJwt(),
+          latchkey.forwardIdentity({ audience: AUDIENCE }),
+          (_req, res) => {
+            passed++
+            res.end()
+          },
+        ),
+    })
+    const { bearer: authorization } = await kit.login()
+    kms.away = true
+    const res = await request(kit.server).get('/orders').set({ authorization })
+    expect([res.status, res.body]).toEqual([
+      503,
+      expect.objectContaining({ code: 'signing_unavailable' }),
+    ])
+    expect(res.get('Retry-After')).toBe('1')
+    expect(passed).toBe(0)
+    kms.away = false
+    expect((await request(kit.server).get('/orders').set({ authorization })).status).toBe(200)
+  })
+
+  it('goes on with the tokens that it remembers', async () => {
+    const { kms, key } = openKms()
+    const kit = await openGateway(undefined, undefined, { options: { signingKeys: [key] } })
+    const login = await kit.login()
+    const token = await kit.tokenOf(bearer(login))
+    kms.away = true
+    const { calls } = kms
+    expect(await kit.tokenOf(bearer(login))).toBe(token)
+    expect(kms.calls).toBe(calls)
   })
 })
 
