@@ -118,15 +118,23 @@ describe('the recipes of docs/observability.md', () => {
 
   it('compile, as strictly as latchkey does', () => {
     const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
-    const { stdout, status } = spawnSync(process.execPath, [tsc, '-p', work], { encoding: 'utf8' })
+    const { stdout, status } = spawnSync(process.execPath, [tsc, '-p', work], {
+      encoding: 'utf8',
+      timeout: 100_000,
+    })
     expect({ stdout, status }).toEqual({ stdout: '', status: 0 })
-  }, 60_000)
+  })
 
   it('log and count what happens', () => {
     const { stdout, stderr, status } = spawnSync(
       process.execPath,
       ['--import', 'tsx', join(work, 'play.ts')],
-      { cwd: ROOT, encoding: 'utf8', env: { ...process.env, NODE_ENV: 'development' } },
+      {
+        cwd: ROOT,
+        encoding: 'utf8',
+        env: { ...process.env, NODE_ENV: 'development' },
+        timeout: 100_000,
+      },
     )
     expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' })
     const lines = stdout
@@ -173,7 +181,7 @@ describe('the recipes of docs/observability.md', () => {
       ]),
     )
     expect(JSON.stringify(points)).not.toContain('feed.read')
-  }, 60_000)
+  })
 })
 
 describe('docs/observability.md', () => {

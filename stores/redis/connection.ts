@@ -17,6 +17,8 @@ const DISCONNECT_TIMEOUT_MS = 500
 const MAX_RECONNECT_MS = 1000
 /** Before a lost connection to one node of a Cluster is made anew. */
 const NODE_PAUSE_MS = 50
+/** How often a Cluster is asked who serves what, in case nobody was sent elsewhere. */
+const SLOTS_MS = 5000
 /** How long the first calls wait for the first connection. */
 const FIRST_CONNECT_MS = 3000
 /** How long calls wait for those primaries of a Cluster that are slower to connect than the first. */
@@ -155,7 +157,8 @@ function duplicateCluster(client: RedisClient, own: object): RedisClient {
     // startup node is an address that no node of the Cluster gives as its own.
     enableReadyCheck: false,
     enableAutoPipelining: redisOptions['enableAutoPipelining'],
-    slotsRefreshInterval: 5000,
+    // Its own timer starts anew behind a `disconnect` that meets it at work, and keeps the process alive.
+    slotsRefreshInterval: 0,
     slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
     retryDelayOnFailover: 0, // else what was sent is sent again when its answer is lost
     // What waits here holds up everything else that is for the same node.
@@ -181,7 +184,10 @@ function leaveSilent(
   })
 }
 
-/** ioredis makes the connection to a node anew when a command needs it, and that command fails. */
+/**
+ * Keeps up with a Cluster. ioredis makes the connection to a node anew when a command needs it, and that
+ * command fails.
+ */
 function keepNodes(cluster: RedisClient): void {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- ioredis: the node's own client
   cluster.on('+node', (node) => leaveSilent(node as RedisClient, () => cluster.status === 'end'))
@@ -192,6 +198,10 @@ function keepNodes(cluster: RedisClient): void {
       if (cluster.status === 'ready') cluster.refreshSlotsCache?.()
     }, NODE_PAUSE_MS).unref()
   })
+  const refresh = setInterval(() => {
+    if (cluster.status === 'ready') cluster.refreshSlotsCache?.()
+  }, SLOTS_MS).unref()
+  cluster.on('end', () => clearInterval(refresh))
 }
 
 /**

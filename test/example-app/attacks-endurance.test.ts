@@ -1,4 +1,4 @@
-import { describe, expect, it, jest } from '@jest/globals'
+import { afterEach, describe, expect, it } from '@jest/globals'
 import { Redis } from 'ioredis'
 import type { SessionRecord } from '../../lib/session.ts'
 import type { Store } from '../../lib/store.ts'
@@ -12,12 +12,21 @@ import { newPrefix } from '../stores/redis/open.ts'
 import { sharedPostgresUrl } from '../support/postgres-server.ts'
 import { sharedRedisUrl } from '../support/redis-server.ts'
 
-jest.setTimeout(60_000)
-
 const ROTATIONS = 10_000
 /** The time by which a test on a busy machine has seen enough. */
 const ENOUGH_MS = 3000
 const AT_LEAST = 500
+
+const cleanUps: (() => unknown)[] = []
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp()
+})
+
+function closing<Opened extends Store>(store: Opened): Opened {
+  cleanUps.push(async () => store.close())
+  return store
+}
 
 /** Refreshes one session again and again; how often. */
 async function refreshOn(
@@ -38,7 +47,7 @@ async function refreshOn(
 
 describe('a family of thousands of refreshes takes no more room than one', () => {
   it('in memory', async () => {
-    const store = memoryStore()
+    const store = closing(memoryStore())
     const session = await refreshOn(store, await open(store), 2000)
     const before = process.memoryUsage().heapUsed
     const last = await refreshOn(store, session, 10 * ROTATIONS)
@@ -47,13 +56,13 @@ describe('a family of thousands of refreshes takes no more room than one', () =>
     expect(grown).toBeLessThan(64 * 1024 * 1024)
     const page = await store.list({ user: last.user, limit: 100 })
     expect(page.items.map(({ generation }) => generation)).toEqual([last.generation])
-    await store.close()
   })
 
   it('on Redis', async () => {
     const client = new Redis(sharedRedisUrl())
+    cleanUps.push(() => client.disconnect())
     const prefix = newPrefix()
-    const store = redisStore({ client, prefix })
+    const store = closing(redisStore({ client, prefix }))
     const session = await refreshOn(store, await open(store), 100)
     const key = createKeys(prefix, String).sessionOf(session.sid)
     const facts = async () => [
@@ -67,15 +76,13 @@ describe('a family of thousands of refreshes takes no more room than one', () =>
     // A few more digits of the generation, and the allocator's rounding.
     expect(Number(bytesAfter)).toBeLessThanOrEqual(Number(bytes) + 64)
     expect(last.generation).toBeGreaterThan(AT_LEAST)
-    await store.close()
-    client.disconnect()
   })
 
   describe('on Postgres', () => {
     const database = useDatabase(sharedPostgresUrl)
 
     it('in rows', async () => {
-      const store = database.store()
+      const store = closing(database.store())
       const session = await refreshOn(store, await open(store), 100)
       const { session: table } = createNames(database.schema, 'latchkey_')
       const facts = async () => {
@@ -90,7 +97,6 @@ describe('a family of thousands of refreshes takes no more room than one', () =>
       expect(after.rows).toBe(1)
       expect(after.bytes).toBeLessThanOrEqual(before.bytes + 16)
       expect(last.generation).toBeGreaterThan(AT_LEAST)
-      await store.close()
     })
   })
 })

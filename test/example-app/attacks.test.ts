@@ -1,12 +1,10 @@
-import { afterAll, beforeAll, describe, jest } from '@jest/globals'
+import { afterAll, beforeAll, describe } from '@jest/globals'
 import { describeBrowser } from './attacks/browser.ts'
 import { describeCredentials } from './attacks/credentials.ts'
 import { describeInput } from './attacks/input.ts'
 import { describeLimits } from './attacks/limits.ts'
 import { describeRaces } from './attacks/races.ts'
 import { Target } from './attacks/target.ts'
-
-jest.setTimeout(60_000)
 
 const targets = [new Target('memory'), new Target('redis'), new Target('postgres')]
 

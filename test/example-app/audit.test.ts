@@ -1,12 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { launchChromium } from '../support/chromium.ts'
 import { startExample } from '../support/example-process.ts'
 import type { ExampleProcess } from '../support/example-process.ts'
 
 const PASSWORDS = { alice: 'wonderland-7', bob: 'builder-7', root: 'admin-only-7' } as const
-
-jest.setTimeout(30_000)
 
 describe("the example's audit page", () => {
   let example: ExampleProcess

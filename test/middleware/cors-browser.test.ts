@@ -1,12 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import express from 'express'
 import type { Browser, Page } from 'playwright-core'
 import { launchChromium } from '../support/chromium.ts'
 import type { TestKit } from '../support/kit.ts'
 import { closeKits, listen, openKit, PASSWORD } from '../support/kit.ts'
-
-// The machine may be busy with other tests.
-jest.setTimeout(30_000)
 
 /**
  * What a page of another origin gets to see, in a real browser: the routes also say

@@ -15,6 +15,7 @@ import {
   setCookies,
   typesOf,
 } from '../support/kit.ts'
+import { loopTime } from '../support/loop-time.ts'
 
 afterEach(closeKits)
 
@@ -196,9 +197,9 @@ describe('what it costs', () => {
     const login = await kit.login()
     kit.spy.faults.set('limit.take', 'hangs')
     const before = kit.spy.inputs.length
-    const began = performance.now()
+    const began = loopTime()
     await refresh(kit, login.refreshCookie).expect(200)
-    expect(performance.now() - began).toBeLessThan(200)
+    expect(loopTime() - began).toBeLessThan(200)
     const names = kit.spy.inputs.slice(before).map((input) => (JSON.parse(input) as unknown[])[0])
     expect(names.filter((name) => name !== 'audit.append')).toEqual(['limit.take', 'rotate'])
   })

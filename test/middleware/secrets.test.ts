@@ -320,7 +320,6 @@ describe('no token, secret or password', () => {
       expect(kit.spy.inputs.length).toBeGreaterThan(100)
       if (ownHandler) expect(sinks.errors.length).toBeGreaterThan(200)
     },
-    20_000,
   )
 
   it('would be found if it were there', async () => {

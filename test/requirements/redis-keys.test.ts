@@ -26,7 +26,7 @@ beforeAll(async () => {
   server = await startRedis()
   client = new Redis(server.url)
   store = redisStore({ client, prefix: 'app' })
-}, 30_000)
+})
 
 afterAll(async () => {
   await store.close()
@@ -109,5 +109,5 @@ describe('a family that is refreshed for long', () => {
     expect(after.names).toEqual(before.names)
     expect(after.bytes).toBeLessThanOrEqual(before.bytes + 64)
     expect((await read(store, session)).generation).toBe(10_000)
-  }, 60_000)
+  })
 })

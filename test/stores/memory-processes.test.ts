@@ -36,14 +36,14 @@ describe('a memory store in one of several processes is found', () => {
         cwd: ROOT,
         env: { PATH: process.env['PATH'], HOME: process.env['HOME'] },
         encoding: 'utf8',
-        timeout: 30_000,
+        timeout: 100_000,
       },
     )
     expect([stderr, JSON.parse(stdout || 'null')]).toEqual([
       '',
       [expect.objectContaining({ code: 'memory_store_shared' })],
     ])
-  }, 40_000)
+  })
 })
 
 describe('a memory store that is alone says nothing', () => {

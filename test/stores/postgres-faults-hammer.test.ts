@@ -33,7 +33,7 @@ beforeAll(async () => {
   )
   const setup = { url: server.url, schema, clients: CLIENTS, policy: POLICY, lifetimes: LIFETIMES }
   await Promise.all(children.map(async (child) => tell(child, setup)))
-}, 60_000)
+})
 
 afterAll(async () => {
   for (const child of children) child.kill()
@@ -75,7 +75,6 @@ describe('four processes with fifty connections each', () => {
       const stored = await Promise.all(sessions.map(async (session) => read(store, session)))
       expect(stored.map(({ generation }) => generation)).toEqual(stored.map(() => ROUNDS))
     },
-    60_000,
   )
 
   it('log one user in and out in any order, and neither block each other nor exceed the limit', async () => {
@@ -95,5 +94,5 @@ describe('four processes with fifty connections each', () => {
     // What else comes of it is chance.
     expect(outcomes).toContain('created')
     expect(server.log()).not.toContain('deadlock detected')
-  }, 60_000)
+  })
 })

@@ -7,6 +7,7 @@ import { createNames } from '../../stores/postgres/names.ts'
 import type { PostgresStore } from '../../stores/postgres.ts'
 import { postgresStore } from '../../stores/postgres.ts'
 import { closeKits } from '../support/kit.ts'
+import { loopTime } from '../support/loop-time.ts'
 import { sharedPostgresUrl } from '../support/postgres-server.ts'
 import { until } from '../support/redis-commands.ts'
 import {
@@ -141,12 +142,12 @@ describe('a pool whose clients are all in use', () => {
   it('is not waited for by more than it could ever serve', async () => {
     const node = await openHere({ pool: { max: 1, connectionTimeoutMillis: 0 } })
     const held = await node.pool.connect()
-    const startedAt = performance.now()
+    const startedAt = loopTime()
     const results = await Promise.allSettled(
       Array.from({ length: 2500 }, async () => node.store.list({ user: newUser(), limit: 1 })),
     )
     expect(results.every(({ status }) => status === 'rejected')).toBe(true)
-    expect(performance.now() - startedAt).toBeLessThan(DEADLINE_MS + 2 * SLACK_MS)
+    expect(loopTime() - startedAt).toBeLessThan(DEADLINE_MS + 2 * SLACK_MS)
     expect(node.pool.waitingCount).toBeLessThanOrEqual(1000)
     held.release()
     await until('nobody waits', async () => node.pool.waitingCount === 0)
@@ -233,9 +234,9 @@ describe("a transaction of the app's that ends a user's sessions and stays open"
     const refused = await node.refresh(tokens.refresh)
     expect(refused).toMatchObject({ ...OUTAGE, outcome: 'retryable' })
     const input = login(newSession(user), { loginAgeMs: 60_000 })
-    const startedAt = performance.now()
+    const startedAt = loopTime()
     await expect(node.store.create(input)).rejects.toMatchObject({ code: '55P03' })
-    expect(performance.now() - startedAt).toBeLessThan(DEADLINE_MS + SLACK_MS)
+    expect(loopTime() - startedAt).toBeLessThan(DEADLINE_MS + SLACK_MS)
     await nobodyWaits(node)
 
     await somebody.end('commit')

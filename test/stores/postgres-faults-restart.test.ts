@@ -50,7 +50,7 @@ beforeAll(async () => {
   }
   // They live through all that follows.
   ;[node, app] = await Promise.all([openNode(setup), startApp(setup)])
-}, 30_000)
+})
 
 afterAll(async () => {
   app.kill()
@@ -102,22 +102,18 @@ describe('a storm of rotations', () => {
   it.each([
     ['stopped in good order', async () => server.stop('fast')],
     ['killed', async () => server.kill()],
-  ])(
-    'survives that the server is %s and started again',
-    async (_what, end) => {
-      const storm = await stormAt([node, app], CLIENTS)
-      await sleep(300)
-      await end()
-      await sleep(100)
-      await server.restart()
-      await node.recovered()
-      await sleep(200)
-      await storm.stop()
-      expect(storm.outages).toBeGreaterThan(0)
-      await expectUnharmed(storm)
-    },
-    30_000,
-  )
+  ])('survives that the server is %s and started again', async (_what, end) => {
+    const storm = await stormAt([node, app], CLIENTS)
+    await sleep(300)
+    await end()
+    await sleep(100)
+    await server.restart()
+    await node.recovered()
+    await sleep(200)
+    await storm.stop()
+    expect(storm.outages).toBeGreaterThan(0)
+    await expectUnharmed(storm)
+  })
 
   it('survives that its connections are ended over and over', async () => {
     const storm = await stormAt([node, app], CLIENTS)
@@ -133,7 +129,7 @@ describe('a storm of rotations', () => {
     await storm.stop()
     expect(storm.outages).toBeGreaterThan(0)
     await expectUnharmed(storm)
-  }, 30_000)
+  })
 
   it('survives that one process of the server dies, and all others with it', async () => {
     const storm = await stormAt([node, app], CLIENTS)
@@ -146,7 +142,7 @@ describe('a storm of rotations', () => {
     await storm.stop()
     expect(storm.outages).toBeGreaterThan(0)
     await expectUnharmed(storm)
-  }, 30_000)
+  })
 })
 
 describe('connections that end while nobody uses them', () => {

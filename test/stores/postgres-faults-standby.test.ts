@@ -107,7 +107,7 @@ async function expectOutage(node: HttpClient, tokens: Tokens): Promise<void> {
 }
 
 describe('an address that leads to a standby', () => {
-  beforeAll(async () => follow(), 30_000)
+  beforeAll(async () => follow())
 
   afterEach(async () => {
     leadTo(primary)
@@ -155,7 +155,6 @@ describe('an address that leads to a standby', () => {
       expect(generationOf((await node.refreshed(ahead.refresh)).tokens.refresh)).toBe(3)
       for (const one of [node, late]) expect(one.typesOf()).not.toContain('authn_token_reuse')
     },
-    20_000,
   )
 
   it('decides nothing, also where it would have nothing to write', async () => {
@@ -223,7 +222,6 @@ describe('an address that leads to a standby', () => {
       expect(generationOf(answer.tokens.refresh)).toBe(1)
       await node.sighted()
     },
-    20_000,
   )
 })
 
@@ -233,7 +231,7 @@ describe('a failover', () => {
   beforeEach(async () => {
     await follow()
     nodes = [await openHere(), await openHere()]
-  }, 30_000)
+  })
 
   it('that loses writes logs out nobody whose session survived, and heals what was revoked', async () => {
     const [one, two] = nodes
@@ -288,7 +286,7 @@ describe('a failover', () => {
     })
     expect(nodes.flatMap((node) => node.typesOf())).not.toContain('authn_token_reuse')
     await Promise.all(nodes.map(async (node) => node.sighted()))
-  }, 30_000)
+  })
 
   it('under load is an outage and no more', async () => {
     const [one, two] = nodes
@@ -314,11 +312,11 @@ describe('a failover', () => {
     await one.latchkey.sessions.revoke(doomed.sid)
     await until('the other has heard', async () => (await two.get('/jwt', doomed)).status === 401)
     expect(nodes.flatMap((node) => node.typesOf())).not.toContain('authn_token_reuse')
-  }, 30_000)
+  })
 })
 
 describe('a failover to a standby that every commit waits for', () => {
-  beforeEach(async () => follow({ synchronous: true }), 30_000)
+  beforeEach(async () => follow({ synchronous: true }))
 
   it('brings no acknowledged revocation back', async () => {
     const node = await openHere()
@@ -352,5 +350,5 @@ describe('a failover to a standby that every commit waits for', () => {
     for (const tokens of heard) {
       expect(await fresh.get('/jwt', tokens)).toMatchObject({ code: 'session_revoked' })
     }
-  }, 30_000)
+  })
 })

@@ -316,42 +316,31 @@ describe('a cursor', () => {
 })
 
 describe('a wait', () => {
-  /** How long a revocation takes to be heard by one who waits, in milliseconds. */
-  async function delays(follower: PostgresStore, times: number): Promise<number[]> {
-    return withStore(async (store) => {
-      const result: number[] = []
-      let { cursor } = await readOn(follower, null)
-      for (let time = 0; time < times; time++) {
-        const { sid } = await open(store)
-        const waiting = read(follower, { cursor, waitMs: 10_000 })
-        // It waits by then; if not, it hears of it all the sooner.
-        await sleep(20)
-        const revoked = store.revoke({ sid }).then(() => performance.now())
-        const page = await waiting
-        const heardAt = performance.now()
-        result.push(heardAt - (await revoked))
-        expect(entriesOf(page)).toContain(sid)
-        cursor = page.cursor
+  it('ends at a notification, mostly before somebody who reads over and over has seen it', async () => {
+    const polling = database.store({ listen: false })
+    const listening = database.store()
+    try {
+      // The one reads five times a second, the other twice if it were not for notifications. It is a matter
+      // of luck who is first once, and of notifications who is so again and again.
+      let lead = 0
+      for (let time = 0; Math.abs(lead) < 6; time++) {
+        const heard: string[] = []
+        const { cursor } = await readOn(listening, null)
+        const { sid } = await open(listening)
+        const waits = Object.entries({ polling, listening }).map(async ([name, store]) => {
+          expect(entriesOf(await read(store, { cursor, waitMs: 60_000 }))).toContain(sid)
+          heard.push(name)
+        })
+        // They wait by then; if not, they hear of it all the sooner.
+        await sleep(50 + 10 * (time % 20))
+        await listening.revoke({ sid })
+        await Promise.all(waits)
+        lead += heard[0] === 'listening' ? 1 : -1
       }
-      return result.toSorted((a, b) => a - b)
-    })
-  }
-
-  it('ends at a notification, long before the feed would be read again', async () => {
-    await withStore(async (follower) => {
-      const times = await delays(follower, 9)
-      expect(times[4]).toBeLessThan(100)
-    })
-  })
-
-  it('ends within a poll where nothing can notify', async () => {
-    await withStore(
-      async (follower) => {
-        const times = await delays(follower, 5)
-        expect(times[2]).toBeLessThan(400)
-      },
-      { listen: false },
-    )
+      expect(lead).toBeGreaterThan(0)
+    } finally {
+      await Promise.all([polling.close(), listening.close()])
+    }
   })
 
   it('leaves no connection behind, however often it was given up', async () => {
@@ -388,11 +377,12 @@ describe('a wait', () => {
             const waiting = read(store, { cursor, waitMs: 10_000, signal: controller.signal })
             if (time % 2 === 0) await sleep(1)
             controller.abort()
-            const page = await waiting
-            expect(page.complete).toBe(true)
-            cursor = page.cursor
+            // Given up amid a statement instead of a wait, it has no answer.
+            const page = await waiting.catch(() => null)
+            expect(page?.complete).not.toBe(false)
+            cursor = page?.cursor ?? cursor
           }
-          expect(await connections()).toBe(1)
+          await until('one is left', async () => (await connections()) <= 1)
           // While the server does not answer.
           await blocker.query('begin')
           await blocker.query(`lock table ${names.feed} in access exclusive mode`)
@@ -416,7 +406,7 @@ describe('a wait', () => {
       blocker.release(true)
       await pool.end()
     }
-  }, 30_000)
+  })
 })
 
 describe('a server of its own', () => {
@@ -429,7 +419,7 @@ describe('a server of its own', () => {
     pool = poolOf(server)
     store = storeOn(pool)
     await store.migrate()
-  }, 120_000)
+  })
 
   afterAll(async () => {
     await store.close()
@@ -475,7 +465,6 @@ describe('a server of its own', () => {
         complete: true,
       })
     },
-    60_000,
   )
 
   it('says nothing of a connection that broke', async () => {
@@ -496,7 +485,7 @@ describe('a server of its own', () => {
       standby = await startStandby(server)
       standbyPool = poolOf(standby)
       onStandby = storeOn(standbyPool)
-    }, 120_000)
+    })
 
     afterAll(async () => {
       await onStandby.close()
@@ -530,6 +519,6 @@ describe('a server of its own', () => {
         read(onStandby, { cursor: end.cursor }),
       )
       expect(page.rolledBack).toBe(true)
-    }, 30_000)
+    })
   })
 })

@@ -24,7 +24,7 @@ beforeAll(async () => {
   pool = new Pool({ connectionString: server.url, max: 8 })
   store = storeWith()
   await store.migrate()
-}, 120_000)
+})
 
 afterAll(async () => {
   await store.close()
@@ -91,7 +91,7 @@ describe('what is written of a session in use', () => {
     }
     const counted = await updates(3 * SESSIONS * ROUNDS)
     expect(counted).toEqual({ all: 3 * SESSIONS * ROUNDS, hot: 3 * SESSIONS * ROUNDS })
-  }, 60_000)
+  })
 })
 
 describe('a check with nothing to write', () => {

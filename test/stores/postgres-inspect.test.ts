@@ -78,7 +78,7 @@ describe('inspect', () => {
 
     beforeAll(async () => {
       own = await startPostgres({ config: { fsync: 'on' } })
-    }, 30_000)
+    })
 
     afterAll(() => own.cleanUp())
 

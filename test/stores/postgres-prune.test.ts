@@ -408,8 +408,8 @@ describe('pruning by itself', () => {
     const { stdout, status } = spawnSync(process.execPath, args, {
       env: { ...process.env, URL: sharedPostgresUrl(), SCHEMA: database.schema },
       encoding: 'utf8',
-      timeout: 30_000,
+      timeout: 100_000,
     })
     expect([stdout.trim(), status]).toEqual(['inspected', 0])
-  }, 40_000)
+  })
 })

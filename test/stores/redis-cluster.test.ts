@@ -10,13 +10,13 @@ let cluster: RedisCluster
 
 beforeAll(async () => {
   cluster = await startRedisCluster({ replicas: 0 })
-}, 60_000)
+})
 
 afterAll(async () => {
   await cluster.cleanUp()
 })
 
-const open = openOn(() => new Cluster(cluster.startupNodes))
+const open = openOn(() => new Cluster(cluster.startupNodes, { slotsRefreshInterval: 0 }))
 
 describeStore('redisStore on a Cluster', open)
 describeRotationModel('redisStore on a Cluster', open, 30)

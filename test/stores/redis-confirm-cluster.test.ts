@@ -7,7 +7,7 @@ import { startRedisCluster } from '../support/redis-cluster.ts'
 import { ask, until } from '../support/redis-commands.ts'
 import { check, newSession, login, readOn } from './contract/support.ts'
 import type { Shards } from './redis/on-cluster.ts'
-import { connectTo, shardsOf } from './redis/on-cluster.ts'
+import { connectTo, cutReplication, shardsOf } from './redis/on-cluster.ts'
 import { newPrefix } from './redis/open.ts'
 
 const UNCONFIRMED = { code: 'revocation_unconfirmed', status: 503 }
@@ -17,7 +17,7 @@ const closers: (() => Promise<void> | void)[] = []
 
 beforeAll(async () => {
   cluster = await startRedisCluster()
-}, 60_000)
+})
 
 afterEach(async () => {
   for (const node of cluster.nodes) node.resume()
@@ -119,14 +119,8 @@ describe('waitReplicas on a Cluster', () => {
     expect(entries).toContainEqual({ sid, ver: Infinity })
     await primary.restart()
     await cluster.waitOk()
-  }, 30_000)
+  })
 })
-
-/** Its replica gets nothing more. What is sent to one that is stopped gets there all the same. */
-async function cutReplication(primary: RedisClusterNode): Promise<void> {
-  await ask(primary, 'ACL', 'SETUSER', 'default', '-psync', '-sync')
-  await ask(primary, 'CLIENT', 'KILL', 'TYPE', 'replica')
-}
 
 /**
  * After PSYNC a replica tries SYNC. Let in by that it would not know how far it is, and never count:

@@ -22,7 +22,7 @@ beforeAll(async () => {
     'the replica acknowledges',
     async () => Number(await ask(primary, 'WAIT', '1', '100')) > 0,
   )
-}, 30_000)
+})
 
 afterEach(async () => {
   for (const close of closers.splice(0)) await close()

@@ -4,6 +4,7 @@ import type { Latchkey } from '../../middleware/index.ts'
 import { createLatchkey } from '../../middleware/index.ts'
 import { redisStore } from '../../stores/redis.ts'
 import { SECRET, SIGNING_KEY } from '../support/kit.ts'
+import { loopTime } from '../support/loop-time.ts'
 import { until } from '../support/redis-commands.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
@@ -30,6 +31,7 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
+  server.resume()
   await latchkey.close()
   await store.close()
   client.disconnect()
@@ -55,9 +57,9 @@ it('a Redis that evicts is found, keeps a strict kit from being ready, and is fo
 it('a Redis that is gone is a finding within the deadline, not a failure', async () => {
   await latchkey.ready()
   server.pause()
-  const began = performance.now()
+  const began = loopTime()
   expect(await codes()).toEqual(['store_unavailable'])
-  expect(performance.now() - began).toBeLessThan(3000)
+  expect(loopTime() - began).toBeLessThan(3000)
   server.resume()
   await until('the store to be back', async () => (await codes()).length === 0)
-}, 20_000)
+})

@@ -8,11 +8,12 @@ import { redisStore } from '../../stores/redis.ts'
 import { closeKits } from '../support/kit.ts'
 import type { RedisCluster, RedisClusterNode } from '../support/redis-cluster.ts'
 import { startRedisCluster } from '../support/redis-cluster.ts'
+import { loopTime } from '../support/loop-time.ts'
 import { until } from '../support/redis-commands.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
 import { login, newSession } from './contract/support.ts'
-import { closeNodes, DEADLINE_MS, openNode, SLACK_MS } from './redis/node.ts'
+import { closeNodes, openNode, SLACK_MS } from './redis/node.ts'
 import {
   connectThrough,
   connectTo,
@@ -22,6 +23,8 @@ import {
 } from './redis/on-cluster.ts'
 import { newPrefix } from './redis/open.ts'
 
+/** No call that is answered is too late for want of a processor. */
+const DEADLINE_MS = 4000
 const NEVER = new AbortController().signal
 
 let cluster: RedisCluster
@@ -29,7 +32,7 @@ const cleanUps: (() => unknown)[] = []
 
 beforeAll(async () => {
   cluster = await startRedisCluster()
-}, 60_000)
+})
 
 afterEach(async () => {
   await closeNodes()
@@ -87,16 +90,16 @@ describe('a Cluster that has just been connected to', () => {
     const others = await shards.usersOf(silent, 3, false)
     const proxy = await proxyOf(silent)
     proxy.halfOpen()
-    const startedAt = performance.now()
     const client = connectThrough(cluster, new Map([[silent, proxy]]))
-    const node = await openNode({ client, prefix, sighted: false })
+    const options = { storeDeadline: `${DEADLINE_MS}ms` } as const
+    const node = await openNode({ client, prefix, options, sighted: false })
     const attempt = async (id = '') => {
-      const sentAt = performance.now()
+      const sentAt = loopTime()
       const outcome = await node.latchkey.sessions.list(id).then(
         () => 'served',
         ({ code }: { code: string }) => code,
       )
-      return { outcome, tookMs: performance.now() - sentAt }
+      return { outcome, tookMs: loopTime() - sentAt }
     }
     const first = await Promise.all([hit, ...others].map(attempt))
     for (const { tookMs } of first) expect(tookMs).toBeLessThan(DEADLINE_MS + SLACK_MS)
@@ -105,11 +108,12 @@ describe('a Cluster that has just been connected to', () => {
       'the others are served',
       async () => (await attempt(others[0])).outcome === 'served',
     )
-    expect(performance.now() - startedAt).toBeLessThan(3000)
     // It was waited for once.
     for (let round = 0; round < 8; round++) {
-      const outcomes = (await Promise.all([hit, ...others].map(attempt))).map((one) => one.outcome)
+      const answers = await Promise.all([hit, ...others].map(attempt))
+      const outcomes = answers.map(({ outcome }) => outcome)
       expect(outcomes).toEqual(['store_unavailable', 'served', 'served', 'served'])
+      for (const { tookMs } of answers) expect(tookMs).toBeLessThan(SLACK_MS)
     }
     await proxy.restore()
     await until('all are served', async () => (await attempt(hit)).outcome === 'served')
@@ -142,9 +146,11 @@ describe('a node of a Cluster that takes connections and says nothing', () => {
     const listener = createServer((socket) => {
       taken += 1
       socket.on('error', () => {})
+      cleanUps.push(() => socket.destroy())
       if (isSilent) return
       const real = connect(feedPrimary.port, '127.0.0.1')
       real.on('error', () => {})
+      cleanUps.push(() => real.destroy())
       socket.pipe(real).pipe(socket)
     })
     listener.listen(0, '127.0.0.1')
@@ -162,7 +168,7 @@ describe('a node of a Cluster that takes connections and says nothing', () => {
       store.feed.read({ cursor: null, waitMs: 0, signal: NEVER }),
     )
     expect(page.complete).toBe(true)
-  }, 20_000)
+  })
 })
 
 describe('a primary that comes back empty before anybody has noticed', () => {
@@ -182,5 +188,5 @@ describe('a primary that comes back empty before anybody has noticed', () => {
       store.feed.read({ cursor, waitMs: 0, signal: NEVER }),
     )
     expect(page.rolledBack).toBe(true)
-  }, 30_000)
+  })
 })

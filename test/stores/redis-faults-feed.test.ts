@@ -12,7 +12,7 @@ import { ask, until } from '../support/redis-commands.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { newUser, open } from './contract/support.ts'
-import { clientOf } from './redis/node.ts'
+import { lastingClientOf } from './redis/node.ts'
 import { newPrefix } from './redis/open.ts'
 
 const HOUR = 3_600_000
@@ -47,7 +47,7 @@ function openFeed(options: {
   readonly wrap?: (connection: Connection) => Connection
 }): Opened {
   const { prefix = newPrefix(), retentionMs = HOUR, wrap = (same) => same } = options
-  const client = clientOf(server)
+  const client = lastingClientOf(server)
   const connection = connect(client, 'feed', () => {})
   const feed = new RedisFeed({
     connection: wrap(connection),
@@ -155,7 +155,7 @@ describe('revocations that a store lost', () => {
       return (await Promise.all(checks)).every(({ outcome }) => outcome === 'gone')
     })
     expect(refusals).toBeGreaterThanOrEqual(8)
-  }, 15_000)
+  })
 })
 
 describe('a server that becomes a replica', () => {
@@ -176,12 +176,11 @@ describe('a server that becomes a replica', () => {
   it('ends a wait that is under way', async () => {
     const feed = openFeed({})
     const { cursor } = await feed.read()
-    const waiting = feed.read({ cursor, waitMs: 3000 })
+    const waiting = feed.read({ cursor, waitMs: 30_000 })
     await sleep(50)
-    const startedAt = performance.now()
     await ask(server, 'REPLICAOF', '127.0.0.1', '1')
+    // Else it would be answered when its time is over.
     await expect(waiting).rejects.toThrow()
-    expect(performance.now() - startedAt).toBeLessThan(1000)
   })
 })
 

@@ -85,5 +85,5 @@ describe.each([
     }
     const stored = await Promise.all(sessions.map(async (session) => read(store, session)))
     expect(stored.map((session) => session.generation)).toEqual(stored.map(() => ROUNDS))
-  }, 30_000)
+  })
 })

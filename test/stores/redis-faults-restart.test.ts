@@ -174,7 +174,6 @@ describe('a server that forgot the scripts', () => {
     const events = [...one.events, ...two.events].filter(({ type }) => type === 'session_renewed')
     expect(events).toHaveLength(1)
     await client.script('FLUSH')
-    client.disconnect()
     const login = await one.login()
     expect(await one.latchkey.sessions.revoke(login.sid)).toBe(true)
     expect(await one.latchkey.sessions.revokeUser('alice')).toBe(1)

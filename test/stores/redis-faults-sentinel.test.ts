@@ -7,14 +7,14 @@ import type { SentinelSetup } from '../support/redis-sentinel.ts'
 import { startSentinels } from '../support/redis-sentinel.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import type { Node, Tokens } from './redis/node.ts'
-import { closeNodes, generationOf, openNode } from './redis/node.ts'
+import { closeNodes, generationOf, kept, openNode } from './redis/node.ts'
 import { startStorm, widest } from './redis/storm.ts'
 
 let setup: SentinelSetup
 
 beforeEach(async () => {
   setup = await startSentinels()
-}, 30_000)
+})
 
 afterEach(async () => {
   await closeNodes()
@@ -24,7 +24,7 @@ afterEach(async () => {
 
 async function openOnSentinel(prefix?: string): Promise<Node> {
   const { name, sentinels } = setup
-  const client = new Redis({ name, sentinels })
+  const client = kept(new Redis({ name, sentinels }))
   client.on('error', () => {})
   const options = { maxStaleness: '1s' } as const
   return openNode({ client, options, ...(prefix === undefined ? {} : { prefix }) })
@@ -111,7 +111,7 @@ describe('a failover by Sentinel', () => {
     })
     expect([...one.typesOf(), ...two.typesOf()]).not.toContain('authn_token_reuse')
     await Promise.all([one.sighted(), two.sighted()])
-  }, 60_000)
+  })
 
   it('under load is an outage and no more; the old primary comes back as a replica', async () => {
     const [primary, replica] = setup.servers as [RedisServer, RedisServer]
@@ -149,5 +149,5 @@ describe('a failover by Sentinel', () => {
     await one.latchkey.sessions.revoke(doomed.sid)
     await until('the other has heard', async () => (await two.get('/jwt', doomed)).status === 401)
     expect([...one.typesOf(), ...two.typesOf()]).not.toContain('authn_token_reuse')
-  }, 60_000)
+  })
 })

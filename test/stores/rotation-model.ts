@@ -524,6 +524,6 @@ export function describeRotationModel(name: string, open: OpenStore, numRuns = 1
       }
       const expected = opened.snapshot === undefined ? MUST_SEE : [...MUST_SEE, 'rollback']
       expect(expected.filter((what) => !seen.has(what))).toEqual([])
-    }, 60_000)
+    })
   })
 }

@@ -26,7 +26,7 @@ describe('a PostgreSQL of its own', () => {
   beforeAll(async () => {
     server = await startPostgres()
     await query(server, 'CREATE TABLE kept (value text)')
-  }, 30_000)
+  })
 
   afterAll(() => server.cleanUp())
 
@@ -143,17 +143,21 @@ describe('a PostgreSQL of its own', () => {
     const args = ['--import', 'tsx', '--input-type=module', '--eval', script]
     const harness = spawn(process.execPath, args, {
       cwd: ROOT,
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
     })
-    const [line] = (await once(harness.stdout.setEncoding('utf8'), 'data')) as [string]
-    const { pids, dirs } = JSON.parse(line) as { pids: number[]; dirs: string[] }
-    expect(pids.slice(0, 2).map(isAlive)).toEqual([true, true])
-    const segments = dirs.slice(0, 2).map(sharedMemory)
-    expect(segments.filter(isSegment)).toHaveLength(2)
-    harness.kill('SIGKILL')
-    await until('the servers are gone', async () => !pids.some(isAlive) && !dirs.some(existsSync))
-    expect(segments.filter(isSegment)).toEqual([])
-  }, 30_000)
+    try {
+      const [line] = (await once(harness.stdout.setEncoding('utf8'), 'data')) as [string]
+      const { pids, dirs } = JSON.parse(line) as { pids: number[]; dirs: string[] }
+      expect(pids.slice(0, 2).map(isAlive)).toEqual([true, true])
+      const segments = dirs.slice(0, 2).map(sharedMemory)
+      expect(segments.filter(isSegment)).toHaveLength(2)
+      harness.kill('SIGKILL')
+      await until('the servers are gone', async () => !pids.some(isAlive) && !dirs.some(existsSync))
+      expect(segments.filter(isSegment)).toEqual([])
+    } finally {
+      harness.kill('SIGKILL')
+    }
+  })
 })
 
 describe('a standby', () => {
@@ -164,7 +168,7 @@ describe('a standby', () => {
     primary = await startPostgres()
     await query(primary, 'CREATE TABLE kept AS SELECT 1 AS value')
     standby = await startStandby(primary)
-  }, 30_000)
+  })
 
   afterAll(async () => {
     await standby.cleanUp()

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
 import { Cluster, Redis } from 'ioredis'
 
 import { startRedisCluster, type RedisCluster } from '../support/redis-cluster.ts'
@@ -78,16 +78,19 @@ describe('a Redis of its own', () => {
     const args = ['--import', 'tsx', '--input-type=module', '--eval', script]
     const harness = spawn(process.execPath, args, {
       cwd: ROOT,
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
     })
-    const [line] = (await once(harness.stdout.setEncoding('utf8'), 'data')) as [string]
-    const servers = JSON.parse(line) as RedisServer[]
-    expect(servers.map(({ pid }) => isAlive(pid))).toEqual([true, true, false])
-    harness.kill('SIGKILL')
-    await until('the servers are gone', async () =>
-      servers.every(({ pid, dir }) => !isAlive(pid) && !existsSync(dir)),
-    )
-    expect(servers.map(({ pid }) => isAlive(pid))).toEqual([false, false, false])
+    try {
+      const [line] = (await once(harness.stdout.setEncoding('utf8'), 'data')) as [string]
+      const servers = JSON.parse(line) as RedisServer[]
+      expect(servers.map(({ pid }) => isAlive(pid))).toEqual([true, true, false])
+      harness.kill('SIGKILL')
+      await until('the servers are gone', async () =>
+        servers.every(({ pid, dir }) => !isAlive(pid) && !existsSync(dir)),
+      )
+    } finally {
+      harness.kill('SIGKILL')
+    }
   })
 })
 
@@ -102,16 +105,19 @@ it('starts one server for all suites', async () => {
 
 describe('sentinels', () => {
   let setup: SentinelSetup
+  let redis: Redis | undefined
 
   beforeAll(async () => {
     setup = await startSentinels({ sentinels: 3 })
-  }, 30_000)
+  })
+
+  afterEach(() => redis?.disconnect())
 
   afterAll(() => setup.cleanUp())
 
   it('promote the replica when the primary is killed', async () => {
     const { name, sentinels } = setup
-    const redis = new Redis({ name, sentinels })
+    redis = new Redis({ name, sentinels })
     // Between two primaries: it tries again by itself.
     redis.on('error', () => {})
     await redis.set('before', 'yes')
@@ -119,17 +125,16 @@ describe('sentinels', () => {
     const { from, to } = await setup.failover()
     expect([from.running, to]).toEqual([false, await setup.primary()])
     expect(await redis.get('before')).toBe('yes')
-    redis.disconnect()
     await from.restart()
     await setup.waitForReplica(from)
-  }, 30_000)
+  })
 
   it('promote the replica when the primary is frozen', async () => {
     const { from, to } = await setup.failover('pause')
     expect(to).not.toBe(from)
     from.resume()
     await setup.waitForReplica(from)
-  }, 30_000)
+  })
 })
 
 describe('a cluster', () => {
@@ -138,8 +143,8 @@ describe('a cluster', () => {
 
   beforeAll(async () => {
     cluster = await startRedisCluster()
-    client = new Cluster(cluster.startupNodes)
-  }, 30_000)
+    client = new Cluster(cluster.startupNodes, { slotsRefreshInterval: 0 })
+  })
 
   afterAll(async () => {
     client.disconnect()
@@ -175,7 +180,7 @@ describe('a cluster', () => {
     expect(await cluster.replicasOf(slot)).toEqual([from])
     expect(await cluster.demotePrimaryOf(slot)).toBe(from)
     expect(to.running).toBe(true)
-  }, 30_000)
+  })
 })
 
 function isAlive(pid: number): boolean {

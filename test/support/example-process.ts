@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const START_MS = 15_000
+const START_MS = 90_000
 const STOP_MS = 8000
 
 /** The example, as a process of its own. */
@@ -61,7 +61,7 @@ function launch(env: Record<string, string>, script: string) {
     // Nothing of this process's own environment decides how the example runs.
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 120_000,
+    timeout: 600_000,
   })
   let stdout = ''
   let stderr = ''

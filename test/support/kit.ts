@@ -136,7 +136,7 @@ export async function pause(ms: number): Promise<void> {
 }
 
 /** Waits until something is so; a test that waits in vain fails and does not keep its worker busy. */
-export async function until(condition: () => boolean, most = 800): Promise<void> {
+export async function until(condition: () => boolean, most = 4000): Promise<void> {
   for (let tries = 0; !condition(); tries++) {
     if (tries > most) throw new Error(`waited in vain: ${String(condition)}`)
     await pause(5)

@@ -179,7 +179,10 @@ function neutralVariables(): NodeJS.ProcessEnv {
 /** Sends a signal to a server and all of its processes. */
 export function signalFamily(pid: number, signal: 'STOP' | 'CONT' | 'KILL'): void {
   const script = `${FAMILY}\nsignal "$@"`
-  spawnSync('sh', ['-c', script, 'signal', signal, String(pid)], { stdio: 'ignore' })
+  spawnSync('sh', ['-c', script, 'signal', signal, String(pid)], {
+    stdio: 'ignore',
+    timeout: 30_000,
+  })
 }
 
 /** What `postmaster.pid` says. */

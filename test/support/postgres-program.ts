@@ -50,7 +50,8 @@ function find(): PostgresPrograms {
     const command = (name: string) => [join(bin, name)]
     return { command, fileOwner, runAs: fileOwner, startMs: 60_000 }
   } catch (error) {
-    if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status !== 0) throw error
+    if (spawnSync('docker', ['info'], { stdio: 'ignore', timeout: 30_000 }).status !== 0)
+      throw error
     const user = fileOwner ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
     const command = (name: string, folder: string) => container(name, folder, user)
     return { command, fileOwner, runAs: undefined, startMs: 180_000 }

@@ -1,6 +1,10 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+
+const INSTALL_MS = 300_000
+const LOCK = join(tmpdir(), 'latchkey-install.lock')
 
 /** How {@link findProgram} searches. */
 export interface ProgramSearch {
@@ -31,12 +35,15 @@ export function findProgram(
   const install = [
     ...(prepare === undefined ? [] : [prepare]),
     'apt-get update',
-    `apt-get install -y --no-install-recommends ${debianPackage}`,
+    `apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends ${debianPackage}`,
   ].join(' && ')
   if (process.getuid?.() === 0 && lookUp(['apt-get']) !== undefined) {
-    const { status } = spawnSync('sh', ['-c', install], {
+    // One at a time: apt takes nobody else's turn, and each worker of Jest may miss a program.
+    const { status } = spawnSync('flock', [LOCK, 'sh', '-c', install], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      timeout: INSTALL_MS,
+      killSignal: 'SIGKILL',
     })
     const installed = status === 0 ? lookUp(names, folders(), isRight) : undefined
     if (installed !== undefined) return installed

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Redis } from 'ioredis'
 
-const ANSWER_MS = 2000
+const ANSWER_MS = 10_000
 const POLL_MS = 40
 
 /** Sends one command on a connection of its own. @throws when the server is down, frozen, or refuses */
@@ -49,7 +49,7 @@ export async function askFields(
 export async function until<Result>(
   what: string,
   probe: () => Promise<Result | false | undefined>,
-  timeoutMs = 15_000,
+  timeoutMs = 60_000,
 ): Promise<Result> {
   const deadline = Date.now() + timeoutMs
   let cause: unknown

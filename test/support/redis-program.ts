@@ -20,7 +20,7 @@ export interface RedisProgram {
 export function redisProgram(folder: string): RedisProgram {
   found ??= find()
   if (found === 'docker') return { command: container(folder), startMs: 120_000 }
-  return { command: [serverAt(found, folder)], startMs: 15_000 }
+  return { command: [serverAt(found, folder)], startMs: 60_000 }
 }
 
 let found: string | undefined
@@ -31,7 +31,8 @@ function find(): string {
     // redis-tools, which starts nothing: it is one binary, and a server unless its name ends in check-rdb.
     return findProgram(['redis-server', 'redis-check-rdb'], 'redis-tools')
   } catch (error) {
-    if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0) return 'docker'
+    if (spawnSync('docker', ['info'], { stdio: 'ignore', timeout: 30_000 }).status === 0)
+      return 'docker'
     throw error
   }
 }

@@ -4,7 +4,7 @@ import { sendRaw } from '../../support/kit.ts'
 import { ALIVE, PASSWORDS } from './target.ts'
 import type { Answer, Target } from './target.ts'
 
-const EVENTS_SETTLE_MS = 10_000
+const EVENTS_SETTLE_MS = 60_000
 
 function decode(segment: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(segment, 'base64url').toString()) as Record<string, unknown>
@@ -176,9 +176,10 @@ export function describeInput(target: Target): void {
   })
 
   it('A38 takes as long for an unknown user as for a wrong password', async () => {
-    // The fastest of some tries, which no busy machine can make faster than the work is.
+    // The fastest of some tries, which no busy machine can make faster than the work is, given enough of them.
     const best = { bob: Infinity, mallory: Infinity }
-    for (let tries = 0; tries < 5; tries++) {
+    const areAlike = () => best.mallory > best.bob / 3 && best.mallory < best.bob * 3
+    for (let tries = 0; tries < 5 || (tries < 40 && !areAlike()); tries++) {
       for (const name of ['bob', 'mallory'] as const) {
         const began = performance.now()
         await tryLogin(name, 'wrong')

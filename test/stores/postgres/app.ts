@@ -19,5 +19,13 @@ async function open(setup: NodeSetup): Promise<void> {
 async function close(): Promise<void> {
   await node?.close()
   await closeKits()
+  process.off('disconnect', die)
   process.disconnect()
+}
+
+// Never outlives whoever started it.
+process.on('disconnect', die)
+
+function die(): void {
+  process.exit()
 }

@@ -156,3 +156,6 @@ async function answer(message: HammerSetup | HammerOrder): Promise<HammerRound |
   await prepare(message)
   return 'prepared'
 }
+
+// Never outlives whoever started it.
+process.on('disconnect', () => process.exit())

@@ -8,6 +8,7 @@ import type { PostgresStore, PostgresStoreOptions } from '../../../stores/postgr
 import { postgresStore } from '../../../stores/postgres.ts'
 import type { TestClaims, TestOptions } from '../../support/kit.ts'
 import { echo, ISSUER, listen, PASSWORD, SECRET, SIGNING_KEY } from '../../support/kit.ts'
+import { loopTime } from '../../support/loop-time.ts'
 import { query } from '../../support/postgres-commands.ts'
 import { until } from '../../support/redis-commands.ts'
 import type { Answer, Tokens } from '../redis/node.ts'
@@ -211,11 +212,11 @@ export async function openNodes<Count extends number>(
 /** Speaks to a node's app, wherever that runs. */
 export function httpClient(port: number, isClosed: () => boolean = () => false): HttpClient {
   async function send(path: string, init: RequestInit): Promise<Answer> {
-    const sentAt = performance.now()
+    const sentAt = loopTime()
     const res = await fetch(`http://127.0.0.1:${port}${path}`, init)
     const text = await res.text()
     const body: unknown = text === '' ? {} : JSON.parse(text)
-    return answerOf(res, body as Body, performance.now() - sentAt)
+    return answerOf(res, body as Body, loopTime() - sentAt)
   }
 
   const http: HttpClient = {

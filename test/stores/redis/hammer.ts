@@ -73,3 +73,6 @@ process.on('message', (message: HammerSetup | number) => {
   }
   void round(message).then((result) => process.send?.(result))
 })
+
+// Never outlives whoever started it.
+process.on('disconnect', () => process.exit())

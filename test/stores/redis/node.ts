@@ -8,12 +8,14 @@ import type { RedisStoreOptions } from '../../../stores/redis.ts'
 import { redisStore } from '../../../stores/redis.ts'
 import type { TestClaims, TestOptions } from '../../support/kit.ts'
 import { echo, ISSUER, listen, PASSWORD, SECRET, SIGNING_KEY } from '../../support/kit.ts'
+import { loopTime } from '../../support/loop-time.ts'
 import { until } from '../../support/redis-commands.ts'
 import { newPrefix } from './open.ts'
 
-/** How long a store call may take, and what a loaded machine adds before it is noticed. */
+/** How long a store call may take where that is tested, and what it costs to tell of it, in `loopTime`. */
 export const DEADLINE_MS = 250
 export const SLACK_MS = 400
+export const HURRIED = { storeDeadline: `${DEADLINE_MS}ms` } as const
 
 export interface NodeSetup {
   /** The app's own client, which the node disconnects when it is closed. */
@@ -21,6 +23,7 @@ export interface NodeSetup {
   /** Nodes with the same prefix share their sessions. @defaultValue one nobody else uses */
   readonly prefix?: string
   readonly store?: Partial<RedisStoreOptions>
+  /** @defaultValue a deadline no call misses for want of a processor */
   readonly options?: TestOptions
   /** Whether to wait until it sees. @defaultValue true */
   readonly sighted?: boolean
@@ -68,22 +71,37 @@ export interface Answer {
   readonly outcome: string | undefined
   readonly retryAfter: number
   readonly cookies: readonly string[]
+  /** By `loopTime`. */
   readonly tookMs: number
   /** Empty texts unless it succeeded. */
   readonly tokens: Tokens
 }
 
 const open = new Set<Node>()
+const clients = new Set<Redis | Cluster>()
 
-/** Closes what {@link openNode} opened. */
+/** Closes what {@link openNode}, {@link clientOf} and {@link kept} opened, also for a test that failed. */
 export async function closeNodes(): Promise<void> {
   const nodes = [...open]
   open.clear()
   await Promise.all(nodes.map(async (node) => node.close()))
+  for (const client of clients) client.disconnect()
+  clients.clear()
 }
 
 /** A client of one server that gives up on nothing and tells nobody of its errors. */
 export function clientOf({ port }: { readonly port: number }): Redis {
+  return kept(lastingClientOf({ port }))
+}
+
+/** Has {@link closeNodes} disconnect it. */
+export function kept<Client extends Redis | Cluster>(client: Client): Client {
+  clients.add(client)
+  return client
+}
+
+/** The same for more than one test: whoever makes it disconnects it. */
+export function lastingClientOf({ port }: { readonly port: number }): Redis {
   const client = new Redis({ host: '127.0.0.1', port })
   client.on('error', () => {})
   return client
@@ -128,6 +146,7 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
     onEvent: (event) => events.push(event),
     // A storm is to meet the store's refusals, and each request to ask it once.
     rateLimits: false,
+    storeDeadline: '5s',
     ...setup.options,
   })
   const app = express()
@@ -138,11 +157,11 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
   const { port } = await listen(app)
 
   async function send(path: string, init: RequestInit): Promise<Answer> {
-    const sentAt = performance.now()
+    const sentAt = loopTime()
     const res = await fetch(`http://127.0.0.1:${port}${path}`, init)
     const text = await res.text()
     const body: unknown = text === '' ? {} : JSON.parse(text)
-    return answerOf(res, body as Body, performance.now() - sentAt)
+    return answerOf(res, body as Body, loopTime() - sentAt)
   }
 
   async function post(path: string, body: object, headers = {}): Promise<Answer> {

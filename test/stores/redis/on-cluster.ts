@@ -2,6 +2,8 @@ import { Cluster } from 'ioredis'
 import { userShard } from '../../../lib/user.ts'
 import { createKeys } from '../../../stores/redis/keys.ts'
 import type { RedisCluster, RedisClusterNode } from '../../support/redis-cluster.ts'
+import { ask } from '../../support/redis-commands.ts'
+import { kept } from './node.ts'
 
 /** Where in a Cluster the keys of one prefix lie. */
 export interface Shards {
@@ -33,14 +35,15 @@ export function shardsOf(cluster: RedisCluster, prefix: string): Shards {
   }
 }
 
-/** A client of a Cluster that tells nobody of its errors. */
+/** A client of a Cluster that tells nobody of its errors, and goes with `closeNodes`. */
 export function connectTo(
   { startupNodes }: Pick<RedisCluster, 'startupNodes'>,
   options: ConstructorParameters<typeof Cluster>[1] = {},
 ): Cluster {
-  const client = new Cluster(startupNodes, options)
+  // Its timer may start anew behind `disconnect`.
+  const client = new Cluster(startupNodes, { slotsRefreshInterval: 0, ...options })
   client.on('error', () => {})
-  return client
+  return kept(client)
 }
 
 /** A client that reaches some nodes by other ports only, of proxies, say. */
@@ -52,6 +55,12 @@ export function connectThrough(
     [...others].map(([node, { port }]) => [`127.0.0.1:${node.port}`, { host: '127.0.0.1', port }]),
   )
   return connectTo({ startupNodes }, { natMap })
+}
+
+/** Its replica gets nothing more. What is sent to one that is stopped gets there all the same. */
+export async function cutReplication(primary: RedisClusterNode): Promise<void> {
+  await ask(primary, 'ACL', 'SETUSER', 'default', '-psync', '-sync')
+  await ask(primary, 'CLIENT', 'KILL', 'TYPE', 'replica')
 }
 
 /** Who serves something in a Cluster of three. */
