@@ -62,7 +62,7 @@ export const LARGE_TOKEN_LENGTH = 1024
 export const MAX_ISSUED_LENGTH = 3584
 
 /** `typ` of an access token (RFC 9068 §2.1). */
-const TYPE = 'at+jwt'
+export const ACCESS_TOKEN_TYP = 'at+jwt'
 
 /** By how much a token may live shorter, so that the tabs of a browser do not refresh in step. */
 const JITTER = 0.05
@@ -156,7 +156,7 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
       if (exp <= iat) throw new AuthError('session_ended', 'the session has ended')
       const jti = randomBytes(16).toString('base64url')
       const payload = payloadOf({ ...session, jti, iat, exp })
-      const token = await signJwt(keys.active, payload, TYPE)
+      const token = await signJwt(keys.active, payload, ACCESS_TOKEN_TYP)
       refuseTooLong(token.length)
       if (token.length > LARGE_TOKEN_LENGTH) {
         const message = `an access token has ${token.length} characters, and every request carries it`
@@ -165,16 +165,20 @@ export function createAccessTokenIssuer(options: AccessTokenIssuerOptions): Acce
       return { token, jti, expiresAt: exp * 1000, expiresInS: exp - iat }
     },
     assertFits(attributes, user) {
-      refuseTooLong(signedLength(keys.active, payloadOf({ ...LONGEST, user, attributes }), TYPE))
+      refuseTooLong(
+        signedLength(keys.active, payloadOf({ ...LONGEST, user, attributes }), ACCESS_TOKEN_TYP),
+      )
     },
   }
 }
 
-function actorJson({ sub, act }: Actor): JsonObject {
+/** `act` as a token carries it (RFC 8693 §4.1). */
+export function actorJson({ sub, act }: Actor): JsonObject {
   return act === undefined ? { sub } : { sub, act: actorJson(act) }
 }
 
-function refuseTooLong(length: number): void {
+/** @throws {InternalError} when no client would send it back */
+export function refuseTooLong(length: number): void {
   if (length <= MAX_ISSUED_LENGTH) return
   throw new InternalError(
     `an access token of ${length} characters is over the limit of ${MAX_ISSUED_LENGTH}: ` +

@@ -3,6 +3,7 @@ import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import { StoreUnavailable } from './errors.ts'
 import type { RequestFacts } from './events.ts'
+import type { JsonObject } from './session.ts'
 import type { RevokeInput, RevokeResult } from './store.ts'
 import type { UserRef } from './user.ts'
 
@@ -13,6 +14,8 @@ export interface EndReason {
   /** Who did it, when it is not the user. */
   readonly actor?: UserRef | undefined
   readonly request?: RequestFacts | undefined
+  /** Further facts. */
+  readonly detail?: JsonObject | undefined
 }
 
 /**
@@ -33,6 +36,7 @@ export async function endSession(
     request: reason.request,
     result: 'success',
     cause: reason.cause,
+    ...(reason.detail === undefined ? {} : { detail: reason.detail }),
   })
   const result = await revoke(core, { ...which, audit }, reason)
   if (result.outcome === 'gone') return false

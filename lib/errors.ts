@@ -24,6 +24,11 @@ export type ErrorCode =
   | 'cross_origin'
   | 'invalid_credentials'
   | 'invalid_client'
+  | 'unauthorized_client'
+  | 'unsupported_grant_type'
+  | 'invalid_scope'
+  | 'invalid_target'
+  | 'subject_token_invalid'
   | 'stale_login'
   | 'session_limit'
   | 'rate_limited'
@@ -103,6 +108,11 @@ const AUTH_STATUS: Readonly<Record<AuthErrorCode, number>> = {
   cross_origin: 403,
   invalid_credentials: 401,
   invalid_client: 401,
+  unauthorized_client: 400,
+  unsupported_grant_type: 400,
+  invalid_scope: 400,
+  invalid_target: 400,
+  subject_token_invalid: 400,
   stale_login: 401,
   session_limit: 403,
   rate_limited: 429,

@@ -13,6 +13,7 @@ export type SecurityEventType =
   | 'authn_step_up_fail'
   | 'authn_token_reuse'
   | 'authn_token_recovered'
+  | 'authn_token_created'
   | 'authn_token_revoked'
   | 'session_created'
   | 'session_revoked'

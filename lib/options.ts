@@ -1,5 +1,7 @@
 import type { Auth, RegisteredClaims } from './auth.ts'
 import type { User } from './attributes.ts'
+import type { Audience, AudienceOptions } from './audiences.ts'
+import { parseAudiences } from './audiences.ts'
 import type { CookieRole, CookieSpec } from './cookies.ts'
 import { checkCookieSpec } from './cookies.ts'
 import type { DeviceBindingOptions, DeviceSettings } from './device-options.ts'
@@ -104,6 +106,13 @@ export interface CoreOptions<Claims extends object, Req> {
    * @defaultValue there are none, nor the routes for them
    */
   readonly services?: ServiceAuthenticator<Req> | readonly ServiceAuthenticator<Req>[] | undefined
+  /**
+   * For whom else `POST /token` makes tokens: names, or names with what they may be. The issuer's own
+   * guards take them only if the name is in `audience` too.
+   *
+   * @defaultValue nobody
+   */
+  readonly audiences?: readonly string[] | Readonly<Record<string, AudienceOptions>> | undefined
   /** Life of an access token. @defaultValue `'15m'` */
   readonly accessTokenTtl?: Duration | undefined
   /** Longest pause between two activities of a session. At most `absoluteTimeout`. @defaultValue `'7d'` */
@@ -189,6 +198,8 @@ export type MaybePromise<Value> = Value | Promise<Value>
 export interface Settings {
   readonly issuer: string
   readonly audience: readonly string[]
+  /** For whom else tokens are made. */
+  readonly audiences: ReadonlyMap<string, Audience>
   readonly accessTokenTtlMs: number
   readonly lifetimes: Lifetimes
   readonly rotation: RotationPolicy
@@ -244,6 +255,7 @@ const KNOWN = [
   'loadUser',
   'authorizeAdmin',
   'services',
+  'audiences',
   'accessTokenTtl',
   'idleTimeout',
   'absoluteTimeout',
@@ -299,6 +311,7 @@ export function parseOptions<Claims extends object, Req>(
   if (typeof strict !== 'boolean') throw new ConfigError('strict', 'must be true or false')
   const issuer = parseIssuer(options.issuer)
   const absoluteTimeoutMs = duration(options, 'absoluteTimeout', MINUTE, 400 * DAY)
+  const accessTokenTtlMs = duration(options, 'accessTokenTtl', 10 * S, DAY)
   const idleTimeoutMs = duration(options, 'idleTimeout', 10 * S, 400 * DAY)
   if (idleTimeoutMs > absoluteTimeoutMs) {
     throw new ConfigError('idleTimeout', 'must not be longer than absoluteTimeout')
@@ -308,7 +321,8 @@ export function parseOptions<Claims extends object, Req>(
   return {
     issuer: options.issuer,
     audience: parseAudience(options.audience ?? options.issuer),
-    accessTokenTtlMs: duration(options, 'accessTokenTtl', 10 * S, DAY),
+    audiences: parseAudiences(options.audiences, accessTokenTtlMs),
+    accessTokenTtlMs,
     lifetimes: { idleTimeoutMs, absoluteTimeoutMs },
     rotation: {
       reuseGraceMs: duration(options, 'reuseGrace', 0, MINUTE),

@@ -26,6 +26,7 @@ export function answer(
   res: Response,
   next: NextFunction,
   extra: (error: AnswerableError) => Readonly<Record<string, string>> = () => ({}),
+  mediaType?: string,
 ): void {
   if (onError !== undefined) {
     // To Express, throwing undefined is no error: what was refused would go on to the next handler.
@@ -38,7 +39,7 @@ export function answer(
       fail(cause)
     }
   } else if (res.headersSent) next(error)
-  else sendProblem(res, error, scheme, extra(error))
+  else sendProblem(res, error, scheme, extra(error), mediaType)
 }
 
 /** What can be answered; anything unexpected is a 500 that keeps its cause to itself. */

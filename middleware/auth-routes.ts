@@ -14,7 +14,9 @@ import { createLogin, createStepUp } from './login-routes.ts'
 import { createRefreshRoute } from './refresh-route.ts'
 import { createRevocationStream } from './revocation-stream.ts'
 import { answering } from './route.ts'
+import { createServiceRoutes } from './service-routes.ts'
 import { createSessionRoutes } from './session-routes.ts'
+import { createTokenRoute } from './token-route.ts'
 
 const JWKS_PATH = '/.well-known/jwks.json'
 
@@ -69,8 +71,15 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
       '/sessions/:id': { delete: [checked, answering(context, sessions.endOne)] },
       [JWKS_PATH]: { get: [createJwks(context)] },
     }
-    if (context.services.length > 0) {
+    const { services } = context
+    if (services.length > 0) {
+      const { introspect, revoke } = createServiceRoutes(context)
       routes['/revocations'] = { get: [answering(context, createRevocationStream(context))] }
+      routes['/introspect'] = { post: [answering(context, introspect, 'oauth')] }
+      routes['/revoke'] = { post: [answering(context, revoke, 'oauth')] }
+    }
+    if (services.length > 0 || context.core.settings.audiences.size > 0) {
+      routes['/token'] = { post: [answering(context, createTokenRoute(context), 'oauth')] }
     }
     if (authenticate !== undefined) {
       routes['/login'] = { post: [answering(context, createLogin(context, authenticate), 'token')] }

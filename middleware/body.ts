@@ -1,12 +1,13 @@
-import type { Request, Response } from 'express'
+import type { Request, RequestHandler, Response } from 'express'
 import express from 'express'
 import { AuthError } from '../lib/errors.ts'
 import type { JsonObject, JsonValue } from '../lib/session.ts'
 
-const MAX_BODY_BYTES = 16 * 1024
+/** The most a body may have. */
+export const MAX_BODY_BYTES: number = 16 * 1024
 
 /** RFC 8259 §8.1. The parser would decode what others overlook, such as UTF-7. */
-const OTHER_CHARSET = /;\s*charset\s*=(?!\s*"?utf-8"?\s*(?:;|$))/i
+export const OTHER_CHARSET: RegExp = /;\s*charset\s*=(?!\s*"?utf-8"?\s*(?:;|$))/i
 
 const parseJson = express.json({
   limit: MAX_BODY_BYTES,
@@ -32,12 +33,7 @@ export async function readJsonBody(req: Request, res: Response): Promise<JsonObj
   }
   if (OTHER_CHARSET.test(req.headers['content-type'] ?? '')) throw notUtf8()
   if (Number(req.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge()
-  await new Promise<void>((resolve, reject) => {
-    parseJson(req, res, (error?: unknown) => {
-      if (error === undefined) resolve()
-      else reject(bodyError(error))
-    })
-  })
+  await parsed(parseJson, req, res)
   const body: unknown = req.body
   if (!isPlainObject(body)) {
     throw new AuthError('invalid_request', 'the body must be a JSON object')
@@ -45,7 +41,18 @@ export async function readJsonBody(req: Request, res: Response): Promise<JsonObj
   return body
 }
 
-function hasBody(req: Request): boolean {
+/** Runs a body parser. */
+export async function parsed(parse: RequestHandler, req: Request, res: Response): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    void parse(req, res, (error?: unknown) => {
+      if (error === undefined) resolve()
+      else reject(bodyError(error))
+    })
+  })
+}
+
+/** Whether a request has a body. */
+export function hasBody(req: Request): boolean {
   return (
     req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
   )
@@ -56,14 +63,15 @@ function bodyError(error: unknown): AuthError {
   if (status === 413) return tooLarge()
   if (status === 415) return notUtf8()
   // No cause: the parser's error quotes the body, and there may be a password or a token in it.
-  return new AuthError('invalid_request', 'the body is not well-formed JSON')
+  return new AuthError('invalid_request', 'the body is not well-formed')
 }
 
 function notUtf8(): AuthError {
-  return new AuthError('unsupported_media_type', 'the body must be plain UTF-8 JSON')
+  return new AuthError('unsupported_media_type', 'the body must be plain UTF-8')
 }
 
-function tooLarge(): AuthError {
+/** What a body that is too large is answered. */
+export function tooLarge(): AuthError {
   return new AuthError('body_too_large', `the body has at most ${MAX_BODY_BYTES} bytes`)
 }
 

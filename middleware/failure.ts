@@ -18,6 +18,7 @@ export function answerFailure<Claims extends object>(
   res: Response,
   next: NextFunction,
   extra?: (error: AnswerableError) => Readonly<Record<string, string>>,
+  mediaType?: string,
 ): void {
   const error = toAnswerable(thrown)
   report(context, error, thrown, req)
@@ -25,7 +26,7 @@ export function answerFailure<Claims extends object>(
   if (context.memo(req).original !== undefined && !res.headersSent) {
     res.set('Latchkey-Code', error.code)
   }
-  answer(context.options.onError, error, scheme, req, res, next, extra)
+  answer(context.options.onError, error, scheme, req, res, next, extra, mediaType)
 }
 
 function report<Claims extends object>(

@@ -22,6 +22,7 @@ export type {
   StripOptions,
 } from './identity-options.ts'
 export type { AnswerableError } from './problem.ts'
+export { serviceSecrets } from './service-secrets.ts'
 export type { SignedIn, SignInOptions } from './sign-in.ts'
 
 export type { AppClaims, AttributesPatch, User } from '../lib/attributes.ts'
@@ -62,6 +63,9 @@ export type {
   Sessions,
   UserName,
 } from '../lib/sessions.ts'
+export type { AudienceOptions } from '../lib/audiences.ts'
+export { generateServiceSecret } from '../lib/service-secrets.ts'
+export type { ServiceEntry, ServiceSecrets } from '../lib/service-secrets.ts'
 export type { Service, ServiceAuthenticator, ServiceKit, ServiceMethod } from '../lib/service.ts'
 export { generateSigningKey } from '../lib/signing-keys.ts'
 export type {

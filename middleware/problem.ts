@@ -36,11 +36,13 @@ const TITLES: Readonly<Record<number, string>> = {
  * not in the error's public part.
  *
  * @param extra - further members of the body
+ * @param mediaType - what the body calls itself, where a protocol wants another name
  */
 export function problemOf(
   error: AnswerableError,
   scheme: Scheme,
   extra: Readonly<Record<string, string>> = {},
+  mediaType: string = 'application/problem+json',
 ): Problem {
   const { status, code } = error
   const challenge = challengeOf(error, scheme)
@@ -50,7 +52,7 @@ export function problemOf(
     headers: {
       ...error.headers,
       'Cache-Control': 'no-store',
-      'Content-Type': 'application/problem+json; charset=utf-8',
+      'Content-Type': `${mediaType}; charset=utf-8`,
       ...(challenge === null ? {} : { 'WWW-Authenticate': challenge }),
     },
     body: JSON.stringify({
@@ -70,8 +72,9 @@ export function sendProblem(
   error: AnswerableError,
   scheme: Scheme,
   extra?: Readonly<Record<string, string>>,
+  mediaType?: string,
 ): void {
-  const { status, headers, body } = problemOf(error, scheme, extra)
+  const { status, headers, body } = problemOf(error, scheme, extra, mediaType)
   res.status(status).set(headers).send(body)
 }
 

@@ -9,24 +9,38 @@ import { readAuth } from './request-auth.ts'
 /** A route's work; what it throws is answered as problem+json. */
 export type RouteHandler = (req: Request, res: Response) => Promise<void> | void
 
+/**
+ * How a route's failures look: `'plain'` problem+json, `'token'` with OAuth's word in it, `'oauth'` as
+ * RFC 6749 §5.2 has them, whose media type clients insist on.
+ */
+export type FailureKind = 'plain' | 'token' | 'oauth'
+
 /** Turns a route's work into a handler that answers its own failures. */
 export function answering<Claims extends object>(
   context: Context<Claims>,
   handler: RouteHandler,
-  kind: 'token' | 'plain' = 'plain',
+  kind: FailureKind = 'plain',
 ): RequestHandler {
-  const extra = kind === 'token' ? tokenProblem : undefined
+  const extra = EXTRA[kind]
+  const mediaType = kind === 'oauth' ? 'application/json' : undefined
   return async (req: Request, res: Response, next: NextFunction) => {
     try {
       await handler(req, res)
     } catch (error) {
-      answerFailure(context, error, 'Session', req, res, next, extra)
+      answerFailure(context, error, 'Session', req, res, next, extra, mediaType)
     }
   }
 }
 
-function tokenProblem(error: AnswerableError): Record<string, string> {
-  return { error: oauthError(error) }
+const EXTRA: Readonly<
+  Record<FailureKind, ((error: AnswerableError) => Record<string, string>) | undefined>
+> = {
+  plain: undefined,
+  token: (error) => ({ error: oauthError(error) }),
+  oauth: (error) => ({
+    error: oauthError(error),
+    error_description: error.status === 500 ? 'the server failed' : error.message,
+  }),
 }
 
 /**
