@@ -6,7 +6,12 @@ import type { AccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import { createAccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import { parseSigningKeys } from '../../lib/signing-keys.ts'
 import type { Guard, IdentityOptions, SigningKeyInput } from '../../middleware/index.ts'
-import { createLatchkey, generateSigningKey, memoryStore } from '../../middleware/index.ts'
+import {
+  createLatchkey,
+  generateSigningKey,
+  managedKeys,
+  memoryStore,
+} from '../../middleware/index.ts'
 import { forge, halves, signAs } from '../support/forge.ts'
 import type { KitSetup, Login, TestClaims, TestKit } from '../support/kit.ts'
 import {
@@ -292,26 +297,57 @@ describe('forwardIdentity remembers a token', () => {
   })
 
   it.each([
-    ['session_revoked', async (kit: TestKit, sid: string) => kit.latchkey.sessions.revoke(sid)],
+    [
+      'session_revoked',
+      'access',
+      async (kit: TestKit, sid: string) => kit.latchkey.sessions.revoke(sid),
+    ],
+    [
+      'session_revoked',
+      'session',
+      async (kit: TestKit, sid: string) => kit.latchkey.sessions.revoke(sid),
+    ],
     [
       'token_stale',
+      'access',
       async (kit: TestKit, sid: string) => kit.latchkey.sessions.update(sid, { roles: ['buyer'] }),
     ],
-  ])('and looks at the feed after the guard has: %s', async (code, change) => {
-    let meanwhile = async (): Promise<unknown> => undefined
-    const kit = await openGateway(undefined, (latchkey) => [
-      latchkey.requireJwt(),
-      async (_req, _res, next) => {
-        await meanwhile()
-        next()
-      },
-    ])
-    const login = await kit.login()
-    await kit.tokenOf(bearer(login))
-    meanwhile = async () => change(kit, login.sid)
-    const res = await kit.send(bearer(login))
-    expect(res.status).toBe(401)
-    expect(res.body).toMatchObject({ code })
+    [
+      'token_stale',
+      'session',
+      async (kit: TestKit, sid: string) => kit.latchkey.sessions.update(sid, { roles: ['buyer'] }),
+    ],
+  ] as const)(
+    'and looks at the feed after the guard has: %s, %s token',
+    async (code, kind, change) => {
+      let meanwhile = async (): Promise<unknown> => undefined
+      const kit = await openGateway(undefined, (latchkey) => [
+        latchkey.hybridGuard({ sample: 0 }),
+        async (_req, _res, next) => {
+          await meanwhile()
+          next()
+        },
+      ])
+      const login = await kit.login()
+      const credential = kind === 'access' ? bearer(login) : { cookie: login.sessionCookie }
+      await kit.tokenOf(credential)
+      meanwhile = async () => change(kit, login.sid)
+      const res = await kit.send(credential)
+      expect(res.status).toBe(401)
+      expect(res.body).toMatchObject({ code })
+    },
+  )
+
+  it('no longer than its key is there', async () => {
+    const kit = await openGateway(undefined, undefined, {
+      options: { signingKeys: managedKeys({ alg: 'ES256' }) },
+    })
+    const { sessionCookie: cookie } = await kit.login()
+    const kidOf = (token: string) => decodeJson(token.split('.')[0] ?? '')['kid']
+    const before = await kit.tokenOf({ cookie })
+    expect(await kit.tokenOf({ cookie })).toBe(before)
+    await kit.latchkey.keys.retire(String(kidOf(before)))
+    expect(kidOf(await kit.tokenOf({ cookie }))).not.toBe(kidOf(before))
   })
 })
 

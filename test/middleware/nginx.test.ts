@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import express from 'express'
+import helmet from 'helmet'
 import { createAccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import { parseSigningKeys } from '../../lib/signing-keys.ts'
 import type { HybridGuardOptions } from '../../middleware/index.ts'
@@ -68,6 +69,8 @@ describe('the nginx.conf of docs/gateway.md', () => {
     const kit = await openKit({ options })
     const gate = express()
     gate.set('trust proxy', 'loopback')
+    // As apps do: the token is not all that is in the answer’s head.
+    gate.use(helmet())
     gate.all(
       '/check',
       kit.latchkey.authRequest({ guard: kit.latchkey.hybridGuard(guard), audience: AUDIENCE }),
