@@ -6,6 +6,7 @@ import type { SigningKeyInput, Store } from '../middleware/index.ts'
 import { createLatchkey } from '../middleware/index.ts'
 import { postgresStore } from '../stores/postgres.ts'
 import { redisStore } from '../stores/redis.ts'
+import { CREDENTIAL } from './revocation-delay-node-services.ts'
 import { serveParent } from './support/children.ts'
 import { listen } from './support/listen.ts'
 import { forEachOf } from './support/sessions.ts'
@@ -53,9 +54,11 @@ const latchkey = createLatchkey({
   secrets: ['a-bench-secret-of-more-than-thirty-two-bytes'],
   signingKeys: [settings.signingKey],
   store,
+  services: (req) => (req.headers.authorization === CREDENTIAL ? { id: 'bench' } : null),
   storeDeadline: '2s',
 })
 const app = express()
+app.use('/auth', latchkey.authRoutes())
 app.get('/jwt', latchkey.requireJwt(), (_req, res) => void res.json({}))
 app.post('/revoke/:sid', (req, res, next) => {
   latchkey.sessions.revoke(req.params.sid).then((ended) => res.json({ ended }), next)

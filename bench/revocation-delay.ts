@@ -1,5 +1,5 @@
 // How soon a session revoked on one node is refused on another:
-// npx tsx bench/revocation-delay.ts [redis | postgres] (about two minutes each)
+// npx tsx bench/revocation-delay.ts [redis | postgres | remote] (about two minutes each)
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { generateSigningKey } from '../middleware/index.ts'
@@ -28,9 +28,10 @@ interface Session {
 const rows: string[][] = []
 const commands: string[] = []
 
-const [only] = process.argv.slice(2)
-if (only !== 'postgres') await measureRedis()
-if (only !== 'redis') await measurePostgres()
+const [only = 'all'] = process.argv.slice(2)
+if (only === 'all' || only === 'redis') await measureRedis()
+if (only === 'all' || only === 'postgres') await measurePostgres()
+if (only === 'all' || only === 'remote') await measureRemote()
 
 async function measureRedis(): Promise<void> {
   const server = await startRedis({ config: CONFIG })
@@ -67,6 +68,30 @@ async function measurePostgres(): Promise<void> {
     )
   } finally {
     await bench.close()
+  }
+}
+
+/** B is a service that has the public keys only, and listens to a node: to A itself, or to another. */
+async function measureRemote(): Promise<void> {
+  const server = await startRedis({ config: CONFIG })
+  try {
+    const nodes = [{ host: '127.0.0.1', port: server.port }]
+    await onTwoNodes({ nodes, cluster: false }, async (a, other) => {
+      for (const [name, heard] of [
+        ['verifier that listens to A, idle', a],
+        ['verifier that listens to another node, idle', other],
+      ] as const) {
+        const child = await startChild('revocation-delay-verifier.ts', String(heard.port))
+        try {
+          const b = { child, port: await ask<number>(child, { ask: 'port' }) }
+          await measure(name, a, b, REVOCATIONS)
+        } finally {
+          await child.stop()
+        }
+      }
+    })
+  } finally {
+    await server.cleanUp()
   }
 }
 

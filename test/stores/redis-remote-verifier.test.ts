@@ -1,0 +1,19 @@
+import { Redis } from 'ioredis'
+import { redisStore } from '../../stores/redis.ts'
+import { sharedRedisUrl } from '../support/redis-server.ts'
+import { newPrefix } from './redis/open.ts'
+import { describeRemoteVerifier } from './remote-verifier.ts'
+
+const prefix = newPrefix()
+
+describeRemoteVerifier('Redis', () => {
+  const client = new Redis(sharedRedisUrl())
+  const store = redisStore({ client, prefix })
+  return {
+    store,
+    async close() {
+      await store.close()
+      client.disconnect()
+    },
+  }
+})
