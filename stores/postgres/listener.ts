@@ -145,7 +145,9 @@ export function createListener(options: {
     async run(asked, values, signal) {
       if (isClosed) throw new Error('the Postgres store is closed')
       current ??= open()
-      return untilAborted(ask(current, asked, values, signal), signal)
+      // Who ended a wait wants what there is by now: one more read, in the time of any call.
+      const limit = signal.aborted ? AbortSignal.timeout(operationTimeoutMs) : signal
+      return untilAborted(ask(current, asked, values, limit), limit)
     },
     leave,
     close() {
