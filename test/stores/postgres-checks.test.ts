@@ -177,7 +177,8 @@ describe('checks at once', () => {
       await client.query(`lock table ${names.session} in access exclusive mode`)
       const answers = atOnce(sessions.map(({ sid }) => ({ sid, idleTimeoutMs })))
       const pid = await until('they wait', async () => {
-        const { rows } = await client.query<{ pid: number }>(`
+        // Not on the client: a transaction sees the activity of its first look.
+        const { rows } = await database.pool.query<{ pid: number }>(`
           select pid from pg_stat_activity where wait_event_type = 'Lock'
             and query like '%${database.schema}%with ordinality a(sid, seed_hash, jti, n)%'`)
         return rows[0]?.pid ?? false
