@@ -133,7 +133,8 @@ describe('the connection of the feed', () => {
   it('that dies in silence costs the node no sight when another can be made', async () => {
     const [first, second] = [await newProxy(), await newProxy()]
     const feedVia = { port: first.port }
-    const node = await openHere({ feedVia })
+    // A minute: without another connection it would not hear of anything, and be blind before long.
+    const node = await openHere({ feedVia, options: { maxStaleness: '60s' } })
     const other = await openHere({})
     const tokens = await node.login()
     await node.quiet()

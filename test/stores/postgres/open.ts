@@ -22,20 +22,24 @@ export function newSchema(): string {
 /** Opens a pool and makes a schema, before the tests of a `describe`; removes both after. */
 export function useDatabase(url: () => string, schema: string = newSchema()): Database {
   let pool: Pool | undefined
+  const stores: PostgresStore[] = []
   const database: Database = {
     get pool() {
       if (pool === undefined) throw new Error('no pool is open')
       return pool
     },
     schema,
-    store: (options) =>
-      postgresStore({
+    store(options) {
+      const store = postgresStore({
         pool: database.pool,
         schema,
         operationTimeout: '10s',
         pruneInterval: false,
         ...options,
-      }),
+      })
+      stores.push(store)
+      return store
+    },
   }
   beforeAll(async () => {
     pool = new Pool({ connectionString: url(), connectionTimeoutMillis: 10_000, max: 20 })
@@ -44,6 +48,8 @@ export function useDatabase(url: () => string, schema: string = newSchema()): Da
     await store.close()
   })
   afterAll(async () => {
+    // A store that a test left open holds a connection of its own.
+    await Promise.all(stores.map(async (store) => store.close()))
     await pool?.query(`drop schema "${schema}" cascade`)
     await pool?.end()
   })
