@@ -72,8 +72,8 @@ function openStore(
       max: 2,
       connectionTimeoutMillis: 20_000,
       idleTimeoutMillis: 0,
-      // pg-pool waits for it; its types do not say so.
-      ...(onConnect && { onConnect: onConnect as () => void }),
+      // oxlint-disable-next-line typescript/no-misused-promises -- pg-pool waits for it
+      ...(onConnect && { onConnect }),
     },
   })
   const store = postgresStore({ pool, schema, operationTimeout, pruneInterval: false })
