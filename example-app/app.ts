@@ -28,6 +28,8 @@ export function createApp({ config, opened, users }: AppParts): ExampleApp {
   const latchkey = createLatchkey({
     issuer: config.issuer,
     store: opened.store,
+    // Nothing else is in a login, so nothing else is let in.
+    credentials: ['username', 'password'],
     authenticate: (credentials) => users.authenticate(credentials),
     // Asked at every refresh: a role given or taken is in the next access token.
     loadUser: ({ id }) => users.load(id),

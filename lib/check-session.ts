@@ -3,6 +3,7 @@ import type { Core } from './core.ts'
 import { hearRevoked } from './core.ts'
 import { AuthError } from './errors.ts'
 import { refuseHeard, refuseStale, tokenRevoked } from './heard.ts'
+import { isSameSeedHash } from './session-id.ts'
 import type { SessionRecord } from './session.ts'
 import type { PresentedSession } from './session-token-reader.ts'
 import type { CheckResult } from './store.ts'
@@ -90,15 +91,17 @@ export function createSessionChecks(core: Core): SessionChecks {
   function refuseRevoked(sid: string): void {
     if (!follower.isRevoked(sid)) return
     finishRevocation(sid)
-    throw new AuthError('session_revoked', 'the session was ended')
+    throw new AuthError('session_revoked', 'the session was ended', { endedSession: sid })
   }
 
-  function alive(result: CheckResult): SessionRecord {
-    if (result.outcome === 'gone') throw new AuthError('session_ended', 'the session is over')
+  function alive(sid: string, result: CheckResult): SessionRecord {
+    if (result.outcome === 'gone') {
+      throw new AuthError('session_ended', 'the session is over', { endedSession: sid })
+    }
     if (result.outcome === 'invalid') throw new AuthError('token_invalid', 'the token is not good')
     if (result.denied) throw tokenRevoked()
     // Asked again: a revocation may have come in while the store was answering.
-    refuseRevoked(result.session.sid)
+    refuseRevoked(sid)
     return result.session
   }
 
@@ -106,6 +109,7 @@ export function createSessionChecks(core: Core): SessionChecks {
     const { sid, jti, gen, tenant, sub } = claims
     refuseRevoked(sid)
     const session = alive(
+      sid,
       await store.check({
         sid,
         jti,
@@ -127,6 +131,7 @@ export function createSessionChecks(core: Core): SessionChecks {
   async function checkSessionToken({ sid, seedHash }: PresentedSession): Promise<SessionRecord> {
     refuseRevoked(sid)
     return alive(
+      sid,
       await store.check({
         sid,
         seedHash,
@@ -158,7 +163,7 @@ export function createSessionChecks(core: Core): SessionChecks {
         const session = await nearCache.fill(async () => checkSessionToken(token))
         return { session, cached: false }
       }
-      if (near.seedHash !== token.seedHash) {
+      if (!isSameSeedHash(near.seedHash, token.seedHash)) {
         throw new AuthError('token_invalid', 'the token is not good')
       }
       return { session: near, cached: true }

@@ -30,7 +30,8 @@ export async function endSession(
   which: RevokeInput,
   reason: EndReason,
 ): Promise<boolean> {
-  const audit = core.events.prepare('session_revoked', {
+  const type = reason.cause === 'logout' ? 'session_logout' : 'session_revoked'
+  const audit = core.events.prepare(type, {
     ...(reason.actor === undefined ? {} : { actor: reason.actor }),
     sessionId: which.sid,
     request: reason.request,

@@ -55,6 +55,8 @@ export interface AuthErrorDetails {
   readonly headers?: Readonly<Record<string, string>>
   /** Parameters of the `WWW-Authenticate` challenge (RFC 6750 §3, RFC 9470 §3). */
   readonly challenge?: Readonly<Record<string, string>>
+  /** The session whose credential was presented after its end; for the audit trail, never printed. */
+  readonly endedSession?: string
 }
 
 /** Base of everything latchkey throws on purpose. `code` is stable, `message` is not. */
@@ -135,6 +137,8 @@ export class AuthError extends LatchkeyError {
   readonly headers: Readonly<Record<string, string>>
   /** Parameters of the `WWW-Authenticate` challenge. */
   readonly challenge: Readonly<Record<string, string>>
+  /** The session whose credential was presented after its end. Not part of the answer. */
+  readonly endedSession: string | undefined
 
   constructor(code: AuthErrorCode, message: string, details: AuthErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : {})
@@ -142,6 +146,7 @@ export class AuthError extends LatchkeyError {
     this.status = AUTH_STATUS[code]
     this.headers = { ...(this.status === 503 ? RETRY_AFTER : {}), ...details.headers }
     this.challenge = details.challenge ?? {}
+    this.endedSession = details.endedSession
   }
 }
 

@@ -14,7 +14,7 @@ export interface Heard {
  */
 export function refuseHeard(heard: Heard, claims: AccessClaims): void {
   if (claims.sid !== null && heard.isRevoked(claims.sid)) {
-    throw new AuthError('session_revoked', 'the session was ended')
+    throw new AuthError('session_revoked', 'the session was ended', { endedSession: claims.sid })
   }
   if (heard.isRevoked(claims.jti)) throw tokenRevoked()
   if (claims.sid !== null) refuseStale(claims, heard.oldestGoodVer(claims.sid))

@@ -19,6 +19,7 @@ import type { OnStoreFailure } from './option-values.ts'
 import { ON_STORE_FAILURE, oneOf, parseAudience, parseIssuer } from './option-values.ts'
 import type { RateLimitOptions, RateLimitSettings } from './rate-limit-options.ts'
 import { parseRateLimits } from './rate-limit-options.ts'
+import { parseCredentials } from './login-body.ts'
 import type { RotationPolicy } from './rotation.ts'
 import type { Session } from './auth.ts'
 import type { JsonObject, Lifetimes } from './session.ts'
@@ -84,6 +85,13 @@ export interface CoreOptions<Claims extends object, Req> {
   readonly authenticate?:
     | ((credentials: JsonObject, req: Req) => MaybePromise<User<Claims> | null>)
     | undefined
+  /**
+   * Names of the members a login's and a step-up's body may have, each a text of at most 1024 bytes;
+   * anything else is 400 before it is looked at. A `password` is never longer than that.
+   *
+   * @defaultValue the body is whatever `authenticate` makes of it
+   */
+  readonly credentials?: readonly string[] | undefined
   /**
    * Asked at every refresh: what the user is now, or null to end the session. Throwing, or taking
    * more than 2 s, answers 503 and the client tries again.
@@ -206,6 +214,8 @@ export interface Settings {
   readonly onReuse: 'session' | 'user'
   readonly clockSkewMs: number
   readonly limit: SessionLimit
+  /** Members of a login; null when any will do. */
+  readonly credentials: readonly string[] | null
   readonly accessToken: Delivery
   readonly cookies: Readonly<Record<CookieRole, CookieSpec>>
   /** What a changed device does; undefined when the app did not say. */
@@ -252,6 +262,7 @@ const KNOWN = [
   'store',
   'signingKeys',
   'authenticate',
+  'credentials',
   'loadUser',
   'authorizeAdmin',
   'services',
@@ -331,6 +342,7 @@ export function parseOptions<Claims extends object, Req>(
     onReuse: oneOf('onReuse', options.onReuse ?? DEFAULTS.onReuse, ['session', 'user']),
     clockSkewMs: duration(options, 'clockSkew', 0, MINUTE),
     limit: parseLimit(options.maxSessions),
+    credentials: parseCredentials(options.credentials),
     accessToken: oneOf('accessToken', options.accessToken ?? DEFAULTS.accessToken, DELIVERIES),
     cookies,
     device: parseDeviceBinding(

@@ -216,7 +216,9 @@ function refuse(
   sessionId: string,
   request: RequestFacts,
 ): AuthError {
-  if (result.outcome === 'gone') return new AuthError('session_ended', 'the session is over')
+  if (result.outcome === 'gone') {
+    return new AuthError('session_ended', 'the session is over', { endedSession: sessionId })
+  }
   // It has a MAC of ours: a leaked secret, or a store that was set back a long way.
   const cause = result.cause ?? 'seed'
   core.events.security('malicious_token', { sessionId, request, result: 'failure', cause })

@@ -1,3 +1,5 @@
+import { isSameSeedHash } from './session-id.ts'
+
 /** How far ahead of the store a presented generation may be after a failover that lost writes. */
 export const MAX_RECOVERED_GENERATIONS = 16
 
@@ -81,7 +83,8 @@ export function decideRotation(
   now: number,
 ): RotationDecision {
   if (state === null || isOver(state, now)) return { outcome: 'gone' }
-  if (request.seedHash !== state.seedHash) return { outcome: 'invalid', cause: 'seed' }
+  if (!isSameSeedHash(request.seedHash, state.seedHash))
+    return { outcome: 'invalid', cause: 'seed' }
 
   const distance = state.generation - request.generation
   const deviceChanged = request.bindingHash !== state.rotatedBy

@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto'
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { UserRef } from './user.ts'
 import { userShard } from './user.ts'
 
@@ -33,6 +33,12 @@ export function drawSeed(): string {
 /** What a store keeps of a seed. */
 export function hashSeed(seed: string): string {
   return hash('sha256', seed, 'base64url')
+}
+
+/** Whether two hashes of seeds are the same, in a time that does not tell where they differ. */
+export function isSameSeedHash(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)]
+  return a.length === b.length && timingSafeEqual(a, b)
 }
 
 /**

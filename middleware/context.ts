@@ -52,6 +52,8 @@ export interface Context<Claims extends object> {
   readonly reported: WeakSet<InternalError>
   /** Whether a session on another device is worth an event again, by session id. */
   readonly isDeviceNews: (sid: string) => boolean
+  /** The same for the use of a session that is over. */
+  readonly isEndedNews: (sid: string) => boolean
   /** The request's memo, made when there is none. */
   readonly memo: (req: Request) => Memo
   /** Finds out whether cookies come back. */

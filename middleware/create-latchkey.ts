@@ -125,8 +125,8 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   readonly close: () => Promise<void>
 }
 
-/** How often a session that is used on another device is reported, milliseconds. */
-const DEVICE_NEWS_MS = 3_600_000
+/** How often a session that is used on another device, or after its end, is reported, milliseconds. */
+const NEWS_MS = 3_600_000
 
 /**
  * Makes a kit.
@@ -186,7 +186,8 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
   }
   for (const found of foundAtStart) core.doctor.note(found)
 
-  const isDeviceNews = createSampler(DEVICE_NEWS_MS)
+  const isDeviceNews = createSampler(NEWS_MS)
+  const isEndedNews = createSampler(NEWS_MS)
   const context: Context<Claims> = {
     core,
     checks: createSessionChecks(core),
@@ -194,6 +195,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     services,
     reported: new WeakSet(),
     isDeviceNews: (sid) => isDeviceNews(sid, 1),
+    isEndedNews: (sid) => isEndedNews(sid, 1),
     memo: createMemo(),
     cookieWatch: createCookieWatch(core),
   }

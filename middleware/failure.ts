@@ -1,5 +1,5 @@
 import type { NextFunction, Request, Response } from 'express'
-import { StoreUnavailable } from '../lib/errors.ts'
+import { AuthError, StoreUnavailable } from '../lib/errors.ts'
 import { answer, toAnswerable } from './answer.ts'
 import type { Context } from './context.ts'
 import { requestFacts } from './context.ts'
@@ -30,7 +30,7 @@ export function answerFailure<Claims extends object>(
 }
 
 function report<Claims extends object>(
-  { core, reported }: Context<Claims>,
+  { core, reported, isEndedNews }: Context<Claims>,
   error: AnswerableError,
   thrown: unknown,
   req: Request,
@@ -42,5 +42,11 @@ function report<Claims extends object>(
     core.events.operational('hook_failure', { ...about, cause: 'unexpected', error: thrown })
   } else if (error.code === 'credentials_ambiguous') {
     core.events.security('malicious_cookie', { ...about, cause: error.code })
+  } else if (error instanceof AuthError && error.endedSession !== undefined) {
+    const { endedSession: sessionId, code } = error
+    if (!isEndedNews(sessionId)) return
+    // Who comes back late is nobody's thief; who comes back after a logout may be.
+    const type = code === 'session_ended' ? 'session_expired' : 'session_use_after_expire'
+    core.events.security(type, { ...about, sessionId, cause: code })
   }
 }

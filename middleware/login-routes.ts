@@ -3,6 +3,7 @@ import type { User } from '../lib/attributes.ts'
 import { parseUser } from '../lib/attributes.ts'
 import type { Auth } from '../lib/auth.ts'
 import { AuthError } from '../lib/errors.ts'
+import { refuseOddLogin } from '../lib/login-body.ts'
 import { stepUpSession } from '../lib/open-session.ts'
 import type { JsonObject } from '../lib/session.ts'
 import { isSameUser } from '../lib/user.ts'
@@ -34,6 +35,7 @@ export function createLogin<Claims extends object>(
     if (delivery === 'cookie') refuseCrossOrigin(context, req)
     const beganAt = performance.now()
     const body = await readJsonBody(req, res)
+    refuseOddLogin(body, context.core.settings.credentials)
     const attempt = await countLogin(context, req, body)
     const user = await askApp(context, authenticate, body, req)
     if (user === null) throw refused(context, req, 'authn_login_fail')
@@ -55,6 +57,7 @@ export function createStepUp<Claims extends object>(
     if (delivery === 'cookie') refuseCrossOrigin(context, req)
     const beganAt = performance.now()
     const body = await readJsonBody(req, res)
+    refuseOddLogin(body, context.core.settings.credentials)
     const attempt = await countStepUp(context, req, auth)
     const user = await askApp(context, authenticate, body, req)
     const parsed = user === null ? null : parseUser(user)

@@ -95,9 +95,9 @@ describe('docs/requirements.md', () => {
     expect(missing).toEqual([])
   })
 
-  it('counts them, and at least 65 are held by tests, to the letter or in another way', () => {
+  it('counts them, and at least 64 are met', () => {
     const [, met, deviation, notMet, notYet] =
-      /(\d+) are met to the letter\. (\d+) are a \*\*deviation\*\*[^]*? (\d+) is \*\*not met\*\* and (\d+)\s+are \*\*not yet\*\*/
+      /(\d+) are met\.[^]*?(\d+) are a \*\*deviation\*\*[^]*? (\d+) is\s+\*\*not met\*\* and (\d+) are \*\*not yet\*\*/
         .exec(page)
         ?.map(Number) ?? []
     expect([met, deviation, notMet, notYet]).toEqual([
@@ -106,8 +106,7 @@ describe('docs/requirements.md', () => {
       count('not met'),
       count('not yet'),
     ])
-    expect(count('met', 'deviation')).toBeGreaterThanOrEqual(65)
-    expect(count('met')).toBeGreaterThanOrEqual(57)
+    expect(count('met')).toBeGreaterThanOrEqual(64)
   })
 })
 

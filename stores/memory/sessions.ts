@@ -6,7 +6,7 @@ import {
 } from '../../lib/change-events.ts'
 import { decideRotation } from '../../lib/rotation.ts'
 import { dueWrite, isStaleLogin, openRecord, rotatedFields } from '../../lib/session.ts'
-import { isFeedName } from '../../lib/session-id.ts'
+import { isFeedName, isSameSeedHash } from '../../lib/session-id.ts'
 import type { SessionRecord } from '../../lib/session.ts'
 import type {
   AuditEvent,
@@ -79,7 +79,8 @@ export class MemorySessions {
     const now = this.#now()
     const found = this.#table.find(sid, now)
     if (found === undefined) return { outcome: 'gone' }
-    if (seedHash !== undefined && seedHash !== found.seedHash) return { outcome: 'invalid' }
+    if (seedHash !== undefined && !isSameSeedHash(seedHash, found.seedHash))
+      return { outcome: 'invalid' }
     const denied = jti !== undefined && this.#denied.get(tokenKey(sid, jti), now) !== undefined
     const reads = denied || peek === true
     const due = reads ? null : dueWrite(found, idleTimeoutMs, generation, now)
@@ -136,7 +137,7 @@ export class MemorySessions {
     if (
       session === undefined ||
       (owner !== undefined && !isSameUser(owner, session.user)) ||
-      (seedHash !== undefined && seedHash !== session.seedHash)
+      (seedHash !== undefined && !isSameSeedHash(seedHash, session.seedHash))
     ) {
       return { outcome: 'gone' }
     }
@@ -231,7 +232,7 @@ export class MemorySessions {
 function isReplaceable(found: SessionRecord, { old, session }: ReplaceInput): boolean {
   return (
     isSameUser(found.user, session.user) &&
-    (old.seedHash === undefined || old.seedHash === found.seedHash)
+    (old.seedHash === undefined || isSameSeedHash(old.seedHash, found.seedHash))
   )
 }
 

@@ -55,6 +55,7 @@ const ALL: readonly (keyof Options)[] = [
   'csrf',
   'cors',
   'clearSiteData',
+  'credentials',
   'rateLimits',
   'nearCache',
   'storeDeadline',
@@ -97,6 +98,7 @@ const COMPLETE = {
   origins: { allowed: new Set([ISSUER]), requireOrigin: false, secure: true },
   corsOrigins: null,
   clearSiteData: null,
+  credentials: null,
   rateLimits: {
     account: null,
     limits: {

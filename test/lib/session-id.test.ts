@@ -8,6 +8,7 @@ import {
   hashAttempt,
   hashBinding,
   hashSeed,
+  isSameSeedHash,
   isSessionId,
 } from '../../lib/session-id.ts'
 import { userShard } from '../../lib/user.ts'
@@ -107,5 +108,19 @@ describe('what a store keeps', () => {
   it('is 132 bits of the hash of an attempt id', () => {
     expect(hashAttempt('attempt')).toBe(sha256('attempt'))
     expect(hashAttempt('attempt')).not.toBe(hashAttempt('Attempt'))
+  })
+})
+
+describe('a hash of a seed', () => {
+  it('is compared with all of another', () => {
+    const one = hashSeed(drawSeed())
+    expect(isSameSeedHash(one, `${one}`)).toBe(true)
+    for (let at = 0; at < one.length; at++) {
+      const other = `${one.slice(0, at)}${one[at] === 'A' ? 'B' : 'A'}${one.slice(at + 1)}`
+      expect(isSameSeedHash(one, other)).toBe(false)
+      expect(isSameSeedHash(one, one.slice(0, at))).toBe(false)
+    }
+    expect(isSameSeedHash('', '')).toBe(true)
+    expect(isSameSeedHash(one, `${one}A`)).toBe(false)
   })
 })

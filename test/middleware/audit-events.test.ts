@@ -250,7 +250,7 @@ const REFRESH: Record<string, Case> = {
   'of a session that is over': {
     before: async ({ kit, alice }) => kit.latchkey.sessions.revoke(alice.sid),
     act: refresh,
-    events: [],
+    events: ["- session_use_after_expire session_revoked of alice's"],
   },
   'from another origin': {
     act: async ({ post, alice }) => post('/auth/refresh', { ...FORGED, ...cookie(alice) }),
@@ -320,11 +320,11 @@ const REFRESH: Record<string, Case> = {
 const LOGOUT: Record<string, Case> = {
   'of one session': {
     act: async ({ post, alice }) => post('/auth/logout', cookie(alice)),
-    events: ["+ session_revoked logout alice of alice's"],
+    events: ["+ session_logout logout alice of alice's"],
   },
   'of two sessions': {
     act: async ({ post, alice, bob }) => post('/auth/logout', { ...cookie(alice), ...bearer(bob) }),
-    events: ["+ session_revoked logout bob of bob's", "+ session_revoked logout alice of alice's"],
+    events: ["+ session_logout logout bob of bob's", "+ session_logout logout alice of alice's"],
   },
   'of none': { act: async ({ post }) => post('/auth/logout', {}), events: [] },
   'from another origin': {
@@ -338,11 +338,59 @@ const LOGOUT: Record<string, Case> = {
   },
   'by signOut': {
     act: async ({ post, alice }) => post('/out', cookie(alice)),
-    events: ["+ session_revoked logout alice of alice's"],
+    events: ["+ session_logout logout alice of alice's"],
   },
   'of all': {
     act: async ({ post, alice }) => post('/auth/logout-all', bearer(alice)),
     events: ['+ authn_token_revoked logout_all alice'],
+  },
+}
+
+/** Everything that proves a session, one after the other, twice. */
+const presentAll: Case['act'] = async ({ get, post, alice }) => {
+  for (let time = 0; time < 2; time++) {
+    await get('/auth/session', bearer(alice))
+    await get('/level', cookie(alice))
+    await post('/auth/refresh', cookie(alice))
+  }
+}
+
+const OVER: Record<string, Case> = {
+  'was logged out is reported once when it is used': {
+    before: async ({ post, alice }) => post('/auth/logout', cookie(alice)),
+    act: presentAll,
+    events: ["- session_use_after_expire session_revoked of alice's"],
+  },
+  'ran out is reported once when it is used': {
+    options: { idleTimeout: '1m' },
+    before: async ({ kit }) => kit.tick(2 * MINUTE),
+    act: async ({ post, alice }) => {
+      await post('/auth/refresh', cookie(alice))
+      await post('/auth/refresh', cookie(alice))
+    },
+    events: ["- session_expired session_ended of alice's"],
+  },
+  'is one of two is reported for each': {
+    before: async ({ kit }) => {
+      await kit.latchkey.sessions.revokeUser('alice')
+      await kit.latchkey.sessions.revokeUser('bob')
+    },
+    act: async ({ get, alice, bob }) => {
+      await get('/level', cookie(alice))
+      await get('/level', cookie(bob))
+    },
+    events: [
+      "- session_use_after_expire session_revoked of alice's",
+      "- session_use_after_expire session_revoked of bob's",
+    ],
+  },
+  'is named by a token that is not good is not reported': {
+    before: async ({ post, alice }) => post('/auth/logout', cookie(alice)),
+    act: async ({ get, alice }) => {
+      await get('/auth/session', { Authorization: `Bearer ${alice.bearer.slice(7, -4)}AAAA` })
+      await get('/level', { Cookie: `${COOKIES.session}=${alice.session.slice(0, -4)}AAAA` })
+    },
+    events: [],
   },
 }
 
@@ -554,6 +602,7 @@ describe.each([
   ['a login', LOGIN],
   ['a refresh', REFRESH],
   ['a logout', LOGOUT],
+  ['a session that is over and', OVER],
   ['a session of one’s own that', OWN],
   ['who', ADMIN],
   ['a guard that', GUARDS],

@@ -622,7 +622,7 @@ describe('POST /logout', () => {
     await expectAlive(kit, login, false)
     await expectAlive(kit, other, true)
     await request(kit.server).post('/auth/refresh').set('Cookie', login.refreshCookie).expect(401)
-    expect(kit.events.find(({ type }) => type === 'session_revoked')).toMatchObject({
+    expect(kit.events.find(({ type }) => type === 'session_logout')).toMatchObject({
       user: { id: 'alice' },
       sessionId: login.sid,
       cause: 'logout',

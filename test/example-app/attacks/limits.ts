@@ -29,7 +29,7 @@ export function describeLimits(target: Target): void {
     const spellings = ['carol', 'CAROL', ' carol ', '\uff43arol']
     const statuses: number[] = []
     for (let index = 0; index < 24; index++) {
-      const body = { username: spellings[index % 4], password: 'x'.repeat(1025) }
+      const body = { username: spellings[index % 4], password: '' }
       const answer = await target.send('POST', '/auth/login', { headers: from(index), body })
       statuses.push(answer.status)
       if (answer.status === 429) expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0)

@@ -6,6 +6,7 @@ import type { Answer, LoggedIn, Target } from './target.ts'
 
 const PARALLEL = 100
 const ROUNDS = 8
+const MANY = 50
 
 /** What only goes wrong when it happens at the same time. */
 export function describeRaces(target: Target): void {
@@ -72,6 +73,28 @@ export function describeRaces(target: Target): void {
       expect(refused).not.toMatch(/set-cookie/i)
     }
     expect(await target.statuses(await target.login('bob'))).toEqual(ALIVE)
+  })
+
+  it('A41 ends fifty sessions of a user at once, whatever they are doing', async () => {
+    const logins: LoggedIn[] = []
+    while (logins.length < MANY) {
+      const batch = Array.from({ length: MANY / 10 }, async () => target.login('bob'))
+      logins.push(...(await Promise.all(batch)))
+    }
+    const late = await beginLogin()
+    const [first] = logins
+    if (first === undefined) throw new Error('nobody logged in')
+    const refreshing = logins.slice(1, 11).map(async ({ refresh }) => target.refresh(refresh))
+    const all = await target.send('POST', '/auth/logout-all', { headers: [first.bearer] })
+    expect(all.status).toBe(200)
+    // Others may be left of before.
+    expect((JSON.parse(all.text) as { revoked: number }).revoked).toBeGreaterThanOrEqual(MANY)
+    const won = expectRaced(await Promise.all(refreshing))
+    const statuses = await Promise.all([...logins, ...won].map(async (one) => target.statuses(one)))
+    expect(new Set(statuses.flat())).toEqual(new Set([401]))
+    const again = await Promise.all(logins.map(async ({ refresh }) => target.refresh(refresh)))
+    expect(new Set(again.map(({ status }) => status))).toEqual(new Set([401]))
+    expect(await late()).toMatch(/^HTTP\/1\.1 401 /)
   })
 
   /** Waits until the server handles a login of bob's; what is returned sends the body of it. */

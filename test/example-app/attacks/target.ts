@@ -164,7 +164,11 @@ export class Target {
 
   async login(person: Person, headers: Fields = []): Promise<LoggedIn> {
     const body = { username: person, password: PASSWORDS[person] }
-    const answer = await this.send('POST', '/auth/login', { headers, body })
+    let answer = await this.send('POST', '/auth/login', { headers, body })
+    // A store on a busy machine may be late; people try again.
+    for (let tries = 0; answer.status === 503 && tries < 5; tries++) {
+      answer = await this.send('POST', '/auth/login', { headers, body })
+    }
     if (answer.status !== 200) throw new Error(`login: ${answer.code}`)
     return this.readTokens(answer)
   }
