@@ -216,7 +216,7 @@ describe('duplicate session cookies', () => {
         'Cookie',
         `${COOKIES.session}=${login.access}; ${login.sessionCookie}; ${COOKIES.access}=${login.access}`,
       )
-      .expect(401, /token_invalid/)
+      .expect(401, /token_revoked/)
   })
 
   it.each([
