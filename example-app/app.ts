@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import express from 'express'
 import type { Express } from 'express'
-import { createLatchkey } from 'latchkey'
+import { createLatchkey, serviceSecrets } from 'latchkey'
 import { apiRoutes } from './api.ts'
 import type { Config } from './config.ts'
 import { answerError, answerNotFound } from './errors.ts'
@@ -36,6 +36,11 @@ export function createApp({ config, opened, users }: AppParts): ExampleApp {
     authorizeAdmin: ({ roles }) => roles.includes('admin'),
     // Plain http on this machine only. Leave it out, and cookies are Secure and __Host- ones.
     cookies: { secure: false },
+    // Who may ask about tokens and have some of their own, and for whom tokens are exchanged.
+    ...(config.services && {
+      services: serviceSecrets(config.services),
+      audiences: ['https://stock.example'],
+    }),
     ...(opened.secrets && { secrets: opened.secrets }),
     ...(opened.signingKey && { signingKeys: [opened.signingKey] }),
   })

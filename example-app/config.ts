@@ -1,4 +1,4 @@
-import type { Duration, SigningKeyInput } from 'latchkey'
+import type { Duration, ServiceSecrets, SigningKeyInput } from 'latchkey'
 
 /** What the environment says. */
 export interface Config {
@@ -13,6 +13,8 @@ export interface Config {
   readonly secrets?: string[]
   /** A private JWK that signs access tokens. Undefined: the kit makes one for this process. */
   readonly signingKey?: SigningKeyInput
+  /** Backends by name, with the hashes of their secrets. Undefined: there are none. */
+  readonly services?: ServiceSecrets
   /** How old a login may be to transfer money. Tests make it short. */
   readonly transferMaxAuthAge: Duration
 }
@@ -37,6 +39,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     // An empty variable is an unset one; the kit judges what is in a set one.
     ...(secrets?.some((secret) => secret !== '') === true && { secrets }),
     ...(signingKey !== undefined && signingKey !== '' && { signingKey: parseJwk(signingKey) }),
+    ...readServices(env['LATCHKEY_SERVICES']),
     transferMaxAuthAge: parseAge(env['TRANSFER_MAX_AUTH_AGE'] ?? '5m'),
   }
 }
@@ -57,6 +60,17 @@ function readStore(env: NodeJS.ProcessEnv): Pick<Config, 'redisUrl' | 'databaseU
     }
     default:
       throw new Error('STORE must be memory, redis or postgres')
+  }
+}
+
+/** `{"orders":{"hash":"…","scope":["stock:read"]}}`; the kit judges what is in it. */
+function readServices(text: string | undefined): Pick<Config, 'services'> {
+  if (text === undefined || text === '') return {}
+  try {
+    const services: ServiceSecrets = JSON.parse(text)
+    return { services }
+  } catch {
+    throw new Error('LATCHKEY_SERVICES must be an object of services by name, as JSON')
   }
 }
 
