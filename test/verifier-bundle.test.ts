@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { createContext, runInContext } from 'node:vm'
-import { afterEach, describe, expect, it } from '@jest/globals'
-import { build } from 'esbuild'
+import { afterAll, afterEach, describe, expect, it } from '@jest/globals'
+import { build, stop } from 'esbuild'
 import { generateSigningKey, parseSigningKeys } from '../lib/signing-keys.ts'
 import { AUDIENCE, ISSUER, NOW, testClaims } from './support/access-tokens.ts'
 import { forge, halves } from './support/forge.ts'
@@ -56,6 +56,8 @@ const valid = forge(header, testClaims(), privateKey)
 
 let server: JwksServer | undefined
 afterEach(async () => server?.close())
+// Its process would live on.
+afterAll(stop)
 
 /** Runs a script beside the verifier in a context that has web globals only; it gives a text. */
 async function runOnTheEdge(script: string, given: Record<string, string>): Promise<unknown> {
