@@ -36,11 +36,8 @@ export function createApp({ config, opened, users }: AppParts): ExampleApp {
     authorizeAdmin: ({ roles }) => roles.includes('admin'),
     // Plain http on this machine only. Leave it out, and cookies are Secure and __Host- ones.
     cookies: { secure: false },
-    // Who may ask about tokens and have some of their own, and for whom tokens are exchanged.
-    ...(config.services && {
-      services: serviceSecrets(config.services),
-      audiences: ['https://stock.example'],
-    }),
+    ...(config.services && { services: serviceSecrets(config.services) }),
+    ...(config.audiences && { audiences: config.audiences }),
     ...(opened.secrets && { secrets: opened.secrets }),
     ...(opened.signingKey && { signingKeys: [opened.signingKey] }),
   })

@@ -1,4 +1,4 @@
-import type { Duration, ServiceSecrets, SigningKeyInput } from 'latchkey'
+import type { Duration, ServiceEntry, ServiceSecrets, SigningKeyInput } from 'latchkey'
 
 /** What the environment says. */
 export interface Config {
@@ -13,8 +13,10 @@ export interface Config {
   readonly secrets?: string[]
   /** A private JWK that signs access tokens. Undefined: the kit makes one for this process. */
   readonly signingKey?: SigningKeyInput
-  /** Backends by name, with the hashes of their secrets. Undefined: there are none. */
+  /** Backends that may ask about tokens, by name: the hash of each one's secret. */
   readonly services?: ServiceSecrets
+  /** For whom else tokens are made. */
+  readonly audiences?: string[]
   /** How old a login may be to transfer money. Tests make it short. */
   readonly transferMaxAuthAge: Duration
 }
@@ -39,7 +41,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     // An empty variable is an unset one; the kit judges what is in a set one.
     ...(secrets?.some((secret) => secret !== '') === true && { secrets }),
     ...(signingKey !== undefined && signingKey !== '' && { signingKey: parseJwk(signingKey) }),
-    ...readServices(env['LATCHKEY_SERVICES']),
+    ...readServices(env),
     transferMaxAuthAge: parseAge(env['TRANSFER_MAX_AUTH_AGE'] ?? '5m'),
   }
 }
@@ -63,15 +65,29 @@ function readStore(env: NodeJS.ProcessEnv): Pick<Config, 'redisUrl' | 'databaseU
   }
 }
 
-/** `{"orders":{"hash":"…","scope":["stock:read"]}}`; the kit judges what is in it. */
-function readServices(text: string | undefined): Pick<Config, 'services'> {
-  if (text === undefined || text === '') return {}
-  try {
-    const services: ServiceSecrets = JSON.parse(text)
-    return { services }
-  } catch {
-    throw new Error('LATCHKEY_SERVICES must be an object of services by name, as JSON')
+/** `LATCHKEY_SERVICES=orders:HASH,billing:HASH`, as `npx latchkey service-secret` makes them. */
+function readServices(env: NodeJS.ProcessEnv): Pick<Config, 'services' | 'audiences'> {
+  const audiences = listOf(env['LATCHKEY_AUDIENCES'])
+  const pairs = listOf(env['LATCHKEY_SERVICES']).map((pair) => pair.split(':'))
+  if (pairs.some(({ length }) => length !== 2)) {
+    throw new Error('LATCHKEY_SERVICES must be a list of name:hash')
   }
+  // Each may have what the demo's users have.
+  const services = pairs.map(([name = '', hash = '']): [string, ServiceEntry] => [
+    name,
+    { hash, scope: ['profile:read', 'transfers:write'] },
+  ])
+  return {
+    ...(services.length > 0 && { services: Object.fromEntries(services) }),
+    ...(audiences.length > 0 && { audiences }),
+  }
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
 }
 
 function parseJwk(text: string): SigningKeyInput {

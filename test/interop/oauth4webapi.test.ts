@@ -24,11 +24,11 @@ describe('oauth4webapi and the example app', () => {
   beforeAll(async () => {
     const port = await freePort()
     issuer = `http://localhost:${port}`
-    const services = { orders: { hash, scope: ['stock:read', 'stock:write'] } }
     example = await startExample({
       PORT: `${port}`,
       ISSUER: issuer,
-      LATCHKEY_SERVICES: JSON.stringify(services),
+      LATCHKEY_SERVICES: `orders:${hash}`,
+      LATCHKEY_AUDIENCES: AUDIENCE,
     })
     as = await discover()
   })
@@ -127,13 +127,13 @@ describe('oauth4webapi and the example app', () => {
   })
 
   it('has client credentials granted (RFC 6749 §4.4), and validates the token (RFC 9068)', async () => {
-    const answer = await credentials({ audience: AUDIENCE, scope: 'stock:read' })
-    expect(answer).toMatchObject({ token_type: 'bearer', scope: 'stock:read' })
+    const answer = await credentials({ audience: AUDIENCE, scope: 'profile:read' })
+    expect(answer).toMatchObject({ token_type: 'bearer', scope: 'profile:read' })
     expect(answer.expires_in).toBeGreaterThan(0)
     expect(await validate(answer.access_token, AUDIENCE)).toMatchObject({
       sub: 'orders',
       client_id: 'orders',
-      scope: 'stock:read',
+      scope: 'profile:read',
     })
     await expect(validate(answer.access_token, issuer)).rejects.toBeInstanceOf(Error)
   })
