@@ -56,6 +56,7 @@ export class ManagedSigningKeys implements SigningKeys {
   #passes = 0
   #waiting: { readonly pass: number; readonly resolve: () => void }[] = []
   #soughtAt = -Infinity
+  #seeking: Promise<void> | null = null
 
   /**
    * @param options - `store`: with a deadline on each call, `deadlineMs`; `now`: the store's clock as
@@ -123,13 +124,16 @@ export class ManagedSigningKeys implements SigningKeys {
   async seek(kid: string): Promise<void> {
     if (this.#keeper.set?.retired.some((retired) => retired.kid === kid) === true) return
     const now = performance.now()
-    if (now - this.#soughtAt >= this.#config.pace.cooldownMs) {
+    if (this.#seeking === null && now - this.#soughtAt >= this.#config.pace.cooldownMs) {
       this.#soughtAt = now
       // What is under way may have read before the key was there.
       const next = this.#passes + 1
       this.news()
-      await this.#passEnds(next)
+      this.#seeking = this.#passEnds(next).finally(() => {
+        this.#seeking = null
+      })
     }
+    if (this.#seeking !== null) await this.#seeking
     if (this.#failure !== null) throw notLoaded(this.#failure)
   }
 
