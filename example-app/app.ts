@@ -20,6 +20,8 @@ export interface AppParts {
 /** The app, and how to end it once its server has. */
 export interface ExampleApp {
   readonly app: Express
+  /** Resolves once it has its keys and knows of every revocation. */
+  ready(): Promise<void>
   close(): Promise<void>
 }
 
@@ -39,7 +41,7 @@ export function createApp({ config, opened, users }: AppParts): ExampleApp {
     ...(config.services && { services: serviceSecrets(config.services) }),
     ...(config.audiences && { audiences: config.audiences }),
     ...(opened.secrets && { secrets: opened.secrets }),
-    ...(opened.signingKey && { signingKeys: [opened.signingKey] }),
+    ...(opened.signingKeys && { signingKeys: opened.signingKeys }),
   })
 
   const app = express()
@@ -56,6 +58,7 @@ export function createApp({ config, opened, users }: AppParts): ExampleApp {
   app.use(answerError)
   return {
     app,
+    ready: async () => latchkey.ready(),
     async close() {
       await latchkey.close()
       // Who opened a store closes it, and after the kit: the kit writes what it has buffered.

@@ -9,9 +9,9 @@ export interface Config {
   /** Where sessions are kept, one of these at most. None: in this process. */
   readonly redisUrl?: string
   readonly databaseUrl?: string
-  /** Secrets for the tokens, the newest first. Undefined: the kit draws one for this process. */
+  /** Secrets for the tokens, the newest first. Undefined: one is drawn, for all who share a store. */
   readonly secrets?: string[]
-  /** A private JWK that signs access tokens. Undefined: the kit makes one for this process. */
+  /** A private JWK that signs access tokens. Undefined: the kit makes one for all who share a store. */
   readonly signingKey?: SigningKeyInput
   /** Backends that may ask about tokens, by name: the hash of each one's secret. */
   readonly services?: ServiceSecrets

@@ -31,6 +31,7 @@ async function start(): Promise<void> {
     // Once: who asks a second time gets the default, an end at once.
     process.once(signal, () => void stop(server, () => example.close()))
   }
+  await example.ready()
   console.log(`latchkey example on http://localhost:${port}`)
 }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
-import { generateSigningKey, memoryStore } from 'latchkey'
-import type { SigningKeyInput, Store } from 'latchkey'
+import { managedKeys, memoryStore } from 'latchkey'
+import type { ManagedKeys, SigningKeyInput, Store } from 'latchkey'
 import { postgresStore } from 'latchkey/stores/postgres'
 import { redisStore } from 'latchkey/stores/redis'
 import { Pool } from 'pg'
@@ -11,7 +11,7 @@ import type { Config } from './config.ts'
 export interface OpenedStore {
   readonly store: Store
   readonly secrets?: string[]
-  readonly signingKey?: SigningKeyInput
+  readonly signingKeys?: readonly SigningKeyInput[] | ManagedKeys
   close(): Promise<void>
 }
 
@@ -30,7 +30,8 @@ async function openRedis(url: string, config: Config): Promise<OpenedStore> {
   client.on('error', () => undefined)
   const store = redisStore({ client, prefix: 'latchkey-example' })
   return {
-    ...(await shared(store)),
+    signingKeys: managedKeys(),
+    secrets: [await redisSecret(client)],
     ...given(config),
     store,
     async close() {
@@ -46,7 +47,8 @@ async function openPostgres(url: string, config: Config): Promise<OpenedStore> {
   // Several processes may start at once. In production a deployment does it, as another role.
   await store.migrate()
   return {
-    ...(await shared(store)),
+    signingKeys: managedKeys(),
+    secrets: [await postgresSecret(pool)],
     ...given(config),
     store,
     async close() {
@@ -57,24 +59,37 @@ async function openPostgres(url: string, config: Config): Promise<OpenedStore> {
 }
 
 function given({ secrets, signingKey }: Config) {
-  return { ...(secrets && { secrets }), ...(signingKey && { signingKey }) }
+  return { ...(secrets && { secrets }), ...(signingKey && { signingKeys: [signingKey] }) }
 }
 
-/**
- * Secret and signing key that all processes on one store share: whoever comes first draws them. For
- * a demo only: in production they come from where the database does not.
- */
-async function shared(store: Store): Promise<{ secrets: string[]; signingKey: SigningKeyInput }> {
-  for (;;) {
-    const found = await store.keys.load()
-    if (found !== null) {
-      const keys: { secrets: string[]; signingKey: SigningKeyInput } = JSON.parse(found.document)
-      return keys
-    }
-    const drawn = {
-      secrets: [randomBytes(32).toString('base64url')],
-      signingKey: generateSigningKey(),
-    }
-    if (await store.keys.save(0, JSON.stringify(drawn))) return drawn
-  }
+// Without LATCHKEY_SECRETS all processes on one store share a secret through it: whoever comes first
+// draws it. For a demo only: in production it comes from where the database does not.
+
+async function redisSecret(client: Redis): Promise<string> {
+  const key = 'latchkey-example:demo-secret'
+  await client.set(key, drawSecret(), 'NX')
+  const secret = await client.get(key)
+  if (secret === null) throw new Error('Redis did not keep the secret of the demo')
+  return secret
+}
+
+async function postgresSecret(pool: Pool): Promise<string> {
+  // One after the other: creating a table twice at the same moment fails, "if not exists" or not.
+  await pool.query(`do $$ begin
+    perform pg_advisory_xact_lock(7236012);
+    create table if not exists latchkey_example_demo_secret (
+      single boolean primary key default true check (single), secret text not null
+    );
+    insert into latchkey_example_demo_secret (secret) values ('${drawSecret()}')
+    on conflict do nothing;
+  end $$`)
+  const { rows } = await pool.query<{ secret: string }>(
+    'select secret from latchkey_example_demo_secret',
+  )
+  // One row, by its primary key.
+  return rows.map(({ secret }) => secret).join('')
+}
+
+function drawSecret(): string {
+  return randomBytes(32).toString('base64url')
 }

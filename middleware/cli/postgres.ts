@@ -1,9 +1,8 @@
-import { createRequire } from 'node:module'
-import { join } from 'node:path'
 import { ConfigError } from '../../lib/errors.ts'
 import type { PostgresPool } from '../../stores/postgres.ts'
 import type { CommandIo } from './command.ts'
-import { memberOf, messageOf, UsageError } from './command.ts'
+import { messageOf, UsageError } from './command.ts'
+import { loadPeer } from './load-peer.ts'
 
 /** Options of every command that works on Postgres. */
 export const POSTGRES_OPTIONS = {
@@ -34,7 +33,8 @@ export async function withPool<Result>(
   url: string,
   work: (pool: OwnPool) => Promise<Result>,
 ): Promise<Result> {
-  const { Pool } = loadPg()
+  // Only when it is needed: without Postgres nobody has to install `pg`.
+  const { Pool } = loadPeer('pg', isPg)
   const pool = new Pool({
     connectionString: url,
     max: 1,
@@ -76,24 +76,12 @@ interface Pg {
   readonly Pool: new (options: object) => OwnPool
 }
 
-/** Only when it is needed: without Postgres nobody has to install `pg`. */
-function loadPg(): Pg {
-  for (const from of [join(process.cwd(), 'package.json'), import.meta.url]) {
-    try {
-      const pg: unknown = createRequire(from)('pg')
-      if (isPg(pg)) return pg
-    } catch (error) {
-      if (memberOf(error, 'code') !== 'MODULE_NOT_FOUND') throw error
-    }
-  }
-  throw new Error('pg is not installed here: npm install pg')
-}
-
 function isPg(value: unknown): value is Pg {
   return typeof value === 'object' && value !== null && 'Pool' in value
 }
 
-function withoutPassword(message: string, url: string): string {
+/** A message without what the URL has for a password. */
+export function withoutPassword(message: string, url: string): string {
   const { password, searchParams } = new URL(url)
   return [password, decodeURIComponent(password), searchParams.get('password') ?? '']
     .filter((secret) => secret !== '')

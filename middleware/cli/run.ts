@@ -1,10 +1,12 @@
 import { ConfigError } from '../../lib/errors.ts'
 import type { Command, CommandIo } from './command.ts'
 import { messageOf, UsageError } from './command.ts'
+import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { pruneCommand } from './prune.ts'
 
 const COMMANDS: ReadonlyMap<string, Command> = new Map([
+  ['keys', keysCommand],
   ['migrate', migrateCommand],
   ['prune', pruneCommand],
 ])
