@@ -51,6 +51,7 @@ export function createApp({ config, opened, users }: AppParts): ExampleApp {
     res.status(health.ok ? 200 : 503).json(health)
   })
   app.use('/auth', latchkey.authRoutes())
+  app.use(latchkey.metadataRoute({ authPath: '/auth' }))
   app.use('/api', apiRoutes(latchkey, config))
   app.use('/assets', express.static(fileURLToPath(new URL('./public', import.meta.url))))
   app.use(pageRoutes(latchkey))

@@ -23,6 +23,7 @@ export type FindingCode =
   | 'node_env'
   | 'plain_http'
   | 'proxy_address'
+  | 'metadata_path'
   | 'cookie_not_returned'
   | 'cookie_shadowed'
   | 'clock_offset'
@@ -40,6 +41,7 @@ const SEVERITIES: Readonly<Record<FindingCode, Severity>> = {
   node_env: 'warning',
   plain_http: 'warning',
   proxy_address: 'warning',
+  metadata_path: 'warning',
   cookie_not_returned: 'warning',
   cookie_shadowed: 'warning',
   clock_offset: 'warning',

@@ -11,6 +11,7 @@ import { createAddressWatch } from './doctor-addresses.ts'
 import { answerFailure } from './failure.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
 import { createLogin, createStepUp } from './login-routes.ts'
+import { watchAuthPath } from './metadata.ts'
 import { createRefreshRoute } from './refresh-route.ts'
 import { createRevocationStream } from './revocation-stream.ts'
 import { answering } from './route.ts'
@@ -52,6 +53,7 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
 
     router.use((req, _res, next) => {
       watchAddress(req)
+      watchAuthPath(context.core, context.authPath, req.baseUrl)
       next()
     })
 

@@ -9,6 +9,7 @@ import type { ServiceAuthenticator } from '../lib/service.ts'
 import type { SessionRecord } from '../lib/session.ts'
 import type { ErrorHandler } from './answer.ts'
 import type { CookieWatch } from './doctor-cookies.ts'
+import type { AuthPath } from './metadata.ts'
 import type { AuthMemo } from './request-auth.ts'
 
 /** Everything `createLatchkey` takes. */
@@ -46,6 +47,8 @@ export interface Context<Claims extends object> {
   readonly core: Core
   readonly checks: SessionChecks
   readonly options: LatchkeyOptions<Claims>
+  /** Where `metadataRoute` says that `authRoutes` is. */
+  readonly authPath: AuthPath
   /** What authenticates services, in the order they are asked; empty when the app has none. */
   readonly services: readonly ServiceAuthenticator<Request>[]
   /** Failures of hooks that `onEvent` has heard of. */

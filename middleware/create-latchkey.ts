@@ -37,6 +37,8 @@ import type { IdentityOptions } from './identity-options.ts'
 import { createRefreshRoute } from './refresh-route.ts'
 import { createRequireJwt } from './require-jwt.ts'
 import { createRequireSession } from './require-session.ts'
+import type { MetadataOptions } from './metadata.ts'
+import { createMetadataRoute } from './metadata.ts'
 import { requireAuth } from './route.ts'
 import { createSampler } from './sampler.ts'
 import type { SignedIn, SignInOptions } from './sign-in.ts'
@@ -70,6 +72,14 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   readonly refreshRoute: () => Guard
   /** The router with login, refresh, logout, sessions, step-up and the public keys. */
   readonly authRoutes: () => Router
+  /**
+   * Answers the issuer's metadata (RFC 8414), by which generic clients find the routes; for the root of
+   * the issuer's origin: `app.use(latchkey.metadataRoute({ authPath: '/auth' }))`. Everything else
+   * passes on. `doctor()` says when `authRoutes` is reached elsewhere.
+   *
+   * @throws {ConfigError} `invalid_option`
+   */
+  readonly metadataRoute: (options: MetadataOptions) => Guard
   /**
    * Signs in a user the app has authenticated itself: opens the session, replaces one that came
    * along, sets the cookies. Resolves once the store has acknowledged it.
@@ -193,6 +203,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     checks: createSessionChecks(core),
     options,
     services,
+    authPath: { declared: null },
     reported: new WeakSet(),
     isDeviceNews: (sid) => isDeviceNews(sid, 1),
     isEndedNews: (sid) => isEndedNews(sid, 1),
@@ -207,6 +218,7 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
     authRequest: refuseUncalled('authRequest', createAuthRequest(context)),
     refreshRoute: refuseUncalled('refreshRoute', createRefreshRoute(context)),
     authRoutes: refuseUncalled('authRoutes', createAuthRoutes(context)),
+    metadataRoute: refuseUncalled('metadataRoute', createMetadataRoute(context)),
     signIn: createSignIn(context),
     signOut: createSignOut(context),
     getAuth: (req) => requireAuth(context, req),

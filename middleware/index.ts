@@ -21,6 +21,7 @@ export type {
   IdentityTokenOptions,
   StripOptions,
 } from './identity-options.ts'
+export type { MetadataOptions } from './metadata.ts'
 export type { AnswerableError } from './problem.ts'
 export { serviceSecrets } from './service-secrets.ts'
 export type { SignedIn, SignInOptions } from './sign-in.ts'

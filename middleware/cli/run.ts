@@ -4,11 +4,13 @@ import { messageOf, UsageError } from './command.ts'
 import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { pruneCommand } from './prune.ts'
+import { serviceSecretCommand } from './service-secret.ts'
 
 const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ['keys', keysCommand],
   ['migrate', migrateCommand],
   ['prune', pruneCommand],
+  ['service-secret', serviceSecretCommand],
 ])
 
 const FAILED = 1
@@ -48,7 +50,7 @@ async function runCommand(
 }
 
 function overview(): string {
-  const lines = [...COMMANDS].map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}`)
+  const lines = [...COMMANDS].map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`)
   return `Usage: npx latchkey <command> [options]
 
 ${lines.join('\n')}

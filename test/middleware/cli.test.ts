@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
+import { createSecretCheck } from '../../lib/service-secrets.ts'
 import { runCli } from '../../middleware/cli/run.ts'
 import { query } from '../support/postgres-commands.ts'
 import { sharedPostgresUrl } from '../support/postgres-server.ts'
@@ -41,6 +42,15 @@ describe('npx latchkey', () => {
     expect([code, err]).toEqual([0, ''])
     expect(out).toMatch(/^ {2}migrate +\S/m)
     expect(out).toMatch(/^ {2}prune +\S/m)
+    expect(out).toMatch(/^ {2}service-secret +\S/m)
+  })
+
+  it('draws a secret that serviceSecrets takes by its hash', async () => {
+    const { code, out, err } = await run(['service-secret'])
+    expect([code, err]).toEqual([0, ''])
+    const [, secret = '', hash = ''] = /^secret (\S+)\nhash {3}(\S+)\n$/.exec(out) ?? []
+    expect(createSecretCheck({ orders: hash })('orders', secret)).toMatchObject({ id: 'orders' })
+    expect(await run(['service-secret', '--name=x'])).toMatchObject({ code: 2 })
   })
 
   it.each(['migrate', 'prune'])('explains %s, with every option', async (command) => {
