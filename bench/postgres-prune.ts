@@ -1,25 +1,26 @@
 // What pruning costs, and who waits for it: npx tsx bench/postgres-prune.ts (about three minutes)
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startBench } from './support/postgres.ts'
+import { fillSessions, startBench } from './support/postgres.ts'
 import { printNote, printTable, quantile } from './support/report.ts'
 import { IDLE_TIMEOUT_MS, newAttempt, newSession, POLICY } from './support/sessions.ts'
-import { COLUMNS } from '../stores/postgres/record.ts'
 
 const ROWS = 1_000_000
 const CONNECTIONS = 16
 /** So many logins a second, and as many refreshes. */
 const RATE = 100
 const BASELINE_MS = 10_000
-const DAY = 86_400_000
+/** Every other one, or all of them. */
+const HALF_OVER = 'case n % 2 when 0 then over else alive end'
+const ALL_OVER = 'over'
 
 const bench = await startBench(CONNECTIONS)
-const { pool, names, store } = bench
+const { pool, store } = bench
 
 try {
-  await fill(ROWS)
+  await fillSessions(bench, ROWS, HALF_OVER)
   const alone = await prune()
   // As many again, in the place of those that went.
-  await fill(ROWS / 2, true)
+  await fillSessions(bench, ROWS / 2, ALL_OVER)
 
   const before = startTraffic()
   await sleep(BASELINE_MS)
@@ -46,54 +47,6 @@ try {
   printNote('fsync and synchronous_commit are on; operationTimeout is the default, 200 ms.')
 } finally {
   await bench.close()
-}
-
-/** Sessions as logins leave them, every other one over for an hour. */
-async function fill(count: number, allOver = false): Promise<void> {
-  const { session } = newSession('alice')
-  const now = Date.now()
-  const deadline = allOver ? 'over' : `case n % 2 when 0 then over else alive end`
-  const values: Record<(typeof COLUMNS)[number], string> = {
-    sid: `substr(translate(encode(sha256((n || '-${now}')::bytea), 'base64'), '+/', '-_'), 1, 24)`,
-    rotated_at: 'now',
-    created_at: 'now',
-    auth_time: 'now',
-    last_seen_at: 'now',
-    idle_deadline: deadline,
-    absolute_deadline: 'alive',
-    generation: '0',
-    ver: '0',
-    data_ver: '0',
-    confirmed: 'false',
-    remember: 'true',
-    tenant: `''`,
-    user_id: `'user' || n`,
-    seed_hash: `translate(encode(sha256(n::text::bytea), 'base64'), '+/', '-_')`,
-    attempt_hash: 'null',
-    binding_hash: 'null',
-    rotated_by: 'null',
-    device_label: '$5::text',
-    device_ip: '$6::text',
-    attributes: '$7::json',
-    data: 'null',
-  }
-  await pool.query({
-    text: `insert into ${names.session} (${COLUMNS.join(', ')})
-select ${COLUMNS.map((column) => values[column]).join(', ')}
-from generate_series(1, $1::integer) n,
-  (select $2::bigint as now, $3::bigint as over, $4::bigint as alive) times`,
-    values: [
-      count,
-      now,
-      now - DAY / 24,
-      now + DAY,
-      session.device.label,
-      session.device.ip,
-      JSON.stringify(session.attributes),
-    ],
-  })
-  await pool.query(`vacuum (analyze) ${names.session}`)
-  await pool.query('checkpoint')
 }
 
 interface Pruned {

@@ -1,11 +1,16 @@
 // Everything that can be measured, in one go: npm run bench -- [part …] [--quick | --full]
 import { parseArgs } from 'node:util'
+import { formatDelay, measureDelay } from './delay.ts'
 import { formatHttp, measureHttp } from './http.ts'
 import { isContenderName } from './http/contenders.ts'
+import { formatMemory, measureMemory } from './memory.ts'
+import { formatMicro, measureMicro } from './micro.ts'
+import { formatOperations, measureOperations } from './operations.ts'
 import { installPeers } from './peers/install.ts'
-import { formatDocument, saveResults, updateDocument } from './support/document.ts'
+import { formatDocument, readResults, saveResults, updateDocument } from './support/document.ts'
 import { describeMachine } from './support/machine.ts'
 import { pinSelf } from './support/pin.ts'
+import { formatTargets } from './targets.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,6 +37,8 @@ interface Part {
   readonly measure: () => Promise<Measured>
 }
 
+const on = `${describeMachine()}.`
+
 const PARTS: ReadonlyMap<string, Part> = new Map(
   Object.entries<Part>({
     http: {
@@ -40,8 +47,41 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
         installPeers()
         const rounds = { quick: 1, usual: 5, full: 15 }[scale]
         const data = await measureHttp(rounds, values.only?.filter(isContenderName))
-        const note = `${rounds} rounds, medians. ${describeMachine()}.`
-        return { markdown: `${formatHttp(data)}\n\n${note}`, data }
+        return { markdown: `${formatHttp(data)}\n\n${rounds} rounds, medians. ${on}`, data }
+      },
+    },
+    micro: {
+      from: 'quick',
+      async measure() {
+        const data = await measureMicro({ quick: 50, usual: 500, full: 1000 }[scale])
+        return { markdown: `${formatMicro(data)}\n\nMedians. ${on}`, data }
+      },
+    },
+    operations: {
+      from: 'usual',
+      async measure() {
+        const { sizes, rounds, calls } = {
+          quick: { sizes: [1000], rounds: 1, calls: 200 },
+          usual: { sizes: [1000, 20_000], rounds: 2, calls: 1000 },
+          full: { sizes: [1000, 100_000, 1_000_000], rounds: 7, calls: 2000 },
+        }[scale]
+        const data = await measureOperations(sizes, rounds, calls)
+        const note = `16 calls in flight from one process, ${rounds} rounds, medians. ${on}`
+        return { markdown: `${formatOperations(data)}\n\n${note}`, data }
+      },
+    },
+    delay: {
+      from: 'usual',
+      async measure() {
+        const data = await measureDelay({ quick: 20, usual: 100, full: 1000 }[scale])
+        return { markdown: `${formatDelay(data)}\n\n${on}`, data }
+      },
+    },
+    memory: {
+      from: 'usual',
+      async measure() {
+        const data = await measureMemory({ quick: 1000, usual: 20_000, full: 100_000 }[scale])
+        return { markdown: `${formatMemory(data)}\n\n${on}`, data }
       },
     },
   }),
@@ -69,4 +109,9 @@ for (const [name, part] of PARTS) {
   saveResults({ [name]: data })
   if (isKept) updateDocument(name, markdown)
 }
-if (isKept) formatDocument()
+const targets = formatTargets(readResults())
+console.log(`\n## targets\n\n${targets}`)
+if (isKept) {
+  updateDocument('targets', targets)
+  formatDocument()
+}

@@ -7,7 +7,7 @@ function init(args)
     local headers = {}
     local name, value = line:match('^([^:]+): (.*)$')
     if name then headers[name] = value end
-    requests[#requests + 1] = wrk.format('GET', '/', headers)
+    requests[#requests + 1] = wrk.format('GET', nil, headers)
   end
 end
 

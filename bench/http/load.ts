@@ -25,8 +25,9 @@ export interface Load {
 export async function load(
   port: number,
   credentialsFile: string,
-  { connections, seconds }: { readonly connections: number; readonly seconds: number },
+  options: { readonly connections: number; readonly seconds: number; readonly path?: string },
 ): Promise<Load> {
+  const { connections, seconds, path = '/' } = options
   const wrk = findProgram(['wrk'], 'wrk')
   const args = [
     '-t1',
@@ -34,7 +35,7 @@ export async function load(
     `-d${seconds}s`,
     '-s',
     SCRIPT,
-    `http://127.0.0.1:${port}/`,
+    `http://127.0.0.1:${port}${path}`,
   ]
   const { stdout } = await promisify(execFile)(wrk, [...args, '--', credentialsFile])
   const result = /^RESULT (.+)$/m.exec(stdout)?.[1]

@@ -15,14 +15,14 @@ export async function startChild(file: string, ...args: string[]): Promise<Child
   return startFork(file, args, {})
 }
 
-/** The same, on one processor only, where that can be had. */
+/** The same, on these processors only, where that can be had. */
 export async function startPinnedChild(
-  core: number,
+  cores: string,
   file: string,
   ...args: string[]
 ): Promise<Child> {
   if (!canPin()) return startChild(file, ...args)
-  const execArgv = ['-c', String(core), process.execPath, ...process.execArgv]
+  const execArgv = ['-c', cores, process.execPath, ...process.execArgv]
   return startFork(file, args, { execPath: 'taskset', execArgv })
 }
 

@@ -1,13 +1,24 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import type { DelayRow } from '../delay.ts'
+import type { HttpRow } from '../http.ts'
+import type { MemoryRow } from '../memory.ts'
+import type { MicroRow } from '../micro.ts'
+import type { OperationRow } from '../operations.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const DOCUMENT = 'docs/performance.md'
 const RESULTS = 'bench/results.json'
 
 /** Everything that was measured last, by part. */
-export type Results = Record<string, unknown>
+export interface Results {
+  readonly http?: readonly HttpRow[]
+  readonly micro?: readonly MicroRow[]
+  readonly operations?: readonly OperationRow[]
+  readonly delay?: readonly DelayRow[]
+  readonly memory?: readonly MemoryRow[]
+}
 
 /** Puts a part's tables in the place of those before, between its two markers in docs/performance.md. */
 export function updateDocument(part: string, markdown: string): void {
@@ -36,6 +47,6 @@ export function readResults(): Results {
 }
 
 /** Keeps what a part measured. */
-export function saveResults(results: Results): void {
+export function saveResults(results: Readonly<Record<string, unknown>>): void {
   writeFileSync(ROOT + RESULTS, `${JSON.stringify({ ...readResults(), ...results }, null, 2)}\n`)
 }

@@ -1,13 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { Pool } from 'pg'
 import type { CreateInput, Store } from '../../middleware/index.ts'
+import { COLUMNS } from '../../stores/postgres/record.ts'
 import type { Names } from '../../stores/postgres/names.ts'
 import { createNames } from '../../stores/postgres/names.ts'
 import type { PostgresStore, PostgresStoreOptions } from '../../stores/postgres.ts'
 import { postgresStore } from '../../stores/postgres.ts'
 import type { PostgresServer } from '../../test/support/postgres-server.ts'
 import { startPostgres } from '../../test/support/postgres-server.ts'
-import { forEachOf } from './sessions.ts'
+import { forEachOf, newSession } from './sessions.ts'
 
 /** A server as in production: what it acknowledges is on the disk. */
 export const DURABLE = {
@@ -18,6 +19,7 @@ export const DURABLE = {
 }
 
 const TICKS_A_SECOND = 100
+const HOUR = 3_600_000
 
 /** A server of the bench's own, with the schema, a pool and a store. */
 export interface Bench {
@@ -74,6 +76,61 @@ export async function openAll(
     const { outcome } = await store.create(input)
     if (outcome !== 'created') throw new Error(`a login gave ${outcome}`)
   })
+}
+
+/**
+ * Writes sessions as logins leave them, faster than logins can.
+ *
+ * @param deadline - SQL of the idle deadline: `over` for an hour, or `alive`, by the number `n`
+ */
+export async function fillSessions(
+  { pool, names }: Pick<Bench, 'pool' | 'names'>,
+  count: number,
+  deadline: string,
+): Promise<void> {
+  const { session } = newSession('alice')
+  const now = Date.now()
+  const values: Record<(typeof COLUMNS)[number], string> = {
+    sid: `substr(translate(encode(sha256((n || '-${now}')::bytea), 'base64'), '+/', '-_'), 1, 24)`,
+    rotated_at: 'now',
+    created_at: 'now',
+    auth_time: 'now',
+    last_seen_at: 'now',
+    idle_deadline: deadline,
+    absolute_deadline: 'alive',
+    generation: '0',
+    ver: '0',
+    data_ver: '0',
+    confirmed: 'false',
+    remember: 'true',
+    tenant: `''`,
+    user_id: `'user' || n`,
+    seed_hash: `translate(encode(sha256(n::text::bytea), 'base64'), '+/', '-_')`,
+    attempt_hash: 'null',
+    binding_hash: 'null',
+    rotated_by: 'null',
+    device_label: '$5::text',
+    device_ip: '$6::text',
+    attributes: '$7::json',
+    data: 'null',
+  }
+  await pool.query({
+    text: `insert into ${names.session} (${COLUMNS.join(', ')})
+select ${COLUMNS.map((column) => values[column]).join(', ')}
+from generate_series(1, $1::integer) n,
+  (select $2::bigint as now, $3::bigint as over, $4::bigint as alive) times`,
+    values: [
+      count,
+      now,
+      now - HOUR,
+      now + 24 * HOUR,
+      session.device.label,
+      session.device.ip,
+      JSON.stringify(session.attributes),
+    ],
+  })
+  await pool.query(`vacuum (analyze) ${names.session}`)
+  await pool.query('checkpoint')
 }
 
 /** A process and its children, those that have ended included. Linux only; else NaN. */

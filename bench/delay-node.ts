@@ -1,0 +1,72 @@
+// A part of delay.ts: one app process.
+import { randomBytes } from 'node:crypto'
+import express from 'express'
+import { Cluster, Redis } from 'ioredis'
+import { Pool } from 'pg'
+import type { SigningKeyInput, Store } from '../middleware/index.ts'
+import { createLatchkey } from '../middleware/index.ts'
+import { postgresStore } from '../stores/postgres.ts'
+import { redisStore } from '../stores/redis.ts'
+import { serveParent } from './support/children.ts'
+import { listen } from './support/listen.ts'
+import { forEachOf } from './support/sessions.ts'
+
+/** What a node is told at its start. */
+export interface NodeSettings {
+  readonly server:
+    | { readonly nodes: { host: string; port: number }[]; readonly cluster: boolean }
+    | { readonly postgres: string; readonly listen: boolean }
+  readonly signingKey: SigningKeyInput
+}
+
+/** What a node can be asked for. */
+export type Question =
+  | { readonly ask: 'port' }
+  /** Opens sessions: ids and access tokens. */
+  | { readonly ask: 'open'; readonly count: number }
+
+const settings: NodeSettings = JSON.parse(process.argv[2] ?? '')
+
+const store = openStore()
+const latchkey = createLatchkey({
+  issuer: 'https://app.example',
+  secrets: [randomBytes(32)],
+  signingKeys: [settings.signingKey],
+  store,
+  storeDeadline: '2s',
+})
+const app = express()
+app.get('/jwt', latchkey.requireJwt(), (_req, res) => void res.json({}))
+app.post('/revoke/:sid', (req, res, next) => {
+  latchkey.sessions.revoke(req.params.sid).then((ended) => res.json({ ended }), next)
+})
+const { port } = await listen(app)
+await latchkey.ready()
+
+function openStore(): Store {
+  const { server } = settings
+  if ('postgres' in server) {
+    const pool = new Pool({ connectionString: server.postgres, connectionTimeoutMillis: 2000 })
+    // A machine that is busy with other things is to be seen in the figures, not to end the bench.
+    return postgresStore({ pool, listen: server.listen, operationTimeout: '2s' })
+  }
+  return redisStore({
+    client: server.cluster ? new Cluster(server.nodes) : new Redis({ ...server.nodes[0] }),
+  })
+}
+
+serveParent(async (asked: Question) => {
+  switch (asked.ask) {
+    case 'port':
+      return port
+    case 'open': {
+      const opened: { sid: string; accessToken: string }[] = []
+      const names = Array.from({ length: asked.count }, (_, n) => `user${n}`)
+      await forEachOf(names, 16, async (id) => {
+        const { session, accessToken } = await latchkey.sessions.open({ id })
+        opened.push({ sid: session.id, accessToken })
+      })
+      return opened
+    }
+  }
+})
