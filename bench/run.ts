@@ -106,10 +106,10 @@ for (const [name, part] of PARTS) {
   if (!isWanted(name, part)) continue
   const { markdown, data } = await part.measure()
   console.log(`\n## ${name}\n\n${markdown}`)
-  saveResults({ [name]: data })
+  saveResults(!isKept, { [name]: data })
   if (isKept) updateDocument(name, markdown)
 }
-const targets = formatTargets(readResults())
+const targets = formatTargets(readResults(!isKept))
 console.log(`\n## targets\n\n${targets}`)
 if (isKept) {
   updateDocument('targets', targets)

@@ -9,7 +9,8 @@ import type { OperationRow } from '../operations.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const DOCUMENT = 'docs/performance.md'
-const RESULTS = 'bench/results.json'
+/** What is quick is kept apart: it must not be taken for a figure. */
+const fileOf = (isQuick: boolean) => `${ROOT}bench/results${isQuick ? '-quick' : ''}.json`
 
 /** Everything that was measured last, by part. */
 export interface Results {
@@ -37,9 +38,9 @@ export function formatDocument(): void {
 }
 
 /** What was measured before, in this run or in one of other parts. */
-export function readResults(): Results {
+export function readResults(isQuick: boolean): Results {
   try {
-    const results: Results = JSON.parse(readFileSync(ROOT + RESULTS, 'utf8'))
+    const results: Results = JSON.parse(readFileSync(fileOf(isQuick), 'utf8'))
     return results
   } catch {
     return {}
@@ -47,6 +48,7 @@ export function readResults(): Results {
 }
 
 /** Keeps what a part measured. */
-export function saveResults(results: Readonly<Record<string, unknown>>): void {
-  writeFileSync(ROOT + RESULTS, `${JSON.stringify({ ...readResults(), ...results }, null, 2)}\n`)
+export function saveResults(isQuick: boolean, results: Readonly<Record<string, unknown>>): void {
+  const all = { ...readResults(isQuick), ...results }
+  writeFileSync(fileOf(isQuick), `${JSON.stringify(all, null, 2)}\n`)
 }
