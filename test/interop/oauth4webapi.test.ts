@@ -38,14 +38,11 @@ describe('oauth4webapi and the example app', () => {
     expect(code).toBe(0)
   })
 
+  /** RFC 8414. */
   async function discover(): Promise<oauth.AuthorizationServer> {
-    return {
-      issuer,
-      jwks_uri: `${issuer}/auth/.well-known/jwks.json`,
-      token_endpoint: `${issuer}/auth/token`,
-      introspection_endpoint: `${issuer}/auth/introspect`,
-      revocation_endpoint: `${issuer}/auth/revoke`,
-    }
+    const url = new URL(issuer)
+    const response = await oauth.discoveryRequest(url, { algorithm: 'oauth2', ...insecure })
+    return oauth.processDiscoveryResponse(url, response)
   }
 
   async function login(): Promise<{ token: string; sid: string }> {
