@@ -173,8 +173,9 @@ export function readClaims<Claims extends object = JsonObject>(
   }
   if (sid === undefined) {
     // RFC 9068 §5, RFC 6749 §4.4: without a session it is a service's own, and says nothing of a user.
+    demand(clientId !== null, 'sid')
     for (const name of OF_A_USER) demand(members[name] === undefined, name)
-    demand(clientId !== null && clientId === sub, 'client_id')
+    demand(clientId === sub, 'client_id')
     return deepFreeze({ ...common, clientId, sid: null, gen: null, ver: null, authTimeMs: null })
   }
   demand(isIdentifier(sid), 'sid')
