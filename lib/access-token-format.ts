@@ -38,6 +38,23 @@ const ACCESS_TOKEN_TYPE = /^(?:application\/)?at\+jwt$/i
  * @remarks RFC 8725 §3.1 and §3.9, RFC 9068 §4, RFC 4648 §3.5 (canonical encodings).
  */
 export function readTokenHeader(token: string): TokenHeader {
+  const header = readHeader(token)
+  const { alg, typ, kid } = header
+  if (typeof alg !== 'string' || typeof typ !== 'string' || typeof kid !== 'string') {
+    throw tokenRefused('the header lacks alg, typ or kid')
+  }
+  if (Object.keys(header).length !== 3) throw tokenRefused('the header has other members')
+  if (!ACCESS_TOKEN_TYPE.test(typ)) throw tokenRefused('typ is not at+jwt')
+  if (!KEY_ID.test(kid)) throw tokenRefused('kid is malformed')
+  return { alg, kid }
+}
+
+/**
+ * The header of any compact JWS in its one canonical spelling, whatever its members.
+ *
+ * @throws {AuthError} `token_invalid`
+ */
+export function readHeader(token: string): Readonly<Record<string, unknown>> {
   // Before anything that costs time in proportion to the length.
   if (token.length > MAX_TOKEN_LENGTH) throw tokenRefused('too long')
   if (!THREE_SEGMENTS.test(token)) throw tokenRefused('not three segments of base64url')
@@ -50,17 +67,10 @@ export function readTokenHeader(token: string): TokenHeader {
   if (!isCanonical) throw tokenRefused('not canonical base64url')
 
   const text = token.slice(0, headerEnd).replaceAll('-', '+').replaceAll('_', '/')
-  // A byte beyond ASCII is a character of its own here; none of the three members can have one.
+  // A byte beyond ASCII is a character of its own here; no member that is taken can have one.
   const header = parseJsonObject(atob(text))
   if (header === undefined) throw tokenRefused('the header is not a JSON object')
-  const { alg, typ, kid } = header
-  if (typeof alg !== 'string' || typeof typ !== 'string' || typeof kid !== 'string') {
-    throw tokenRefused('the header lacks alg, typ or kid')
-  }
-  if (Object.keys(header).length !== 3) throw tokenRefused('the header has other members')
-  if (!ACCESS_TOKEN_TYPE.test(typ)) throw tokenRefused('typ is not at+jwt')
-  if (!KEY_ID.test(kid)) throw tokenRefused('kid is malformed')
-  return { alg, kid }
+  return header
 }
 
 /**

@@ -23,6 +23,7 @@ export type {
 } from './identity-options.ts'
 export type { MetadataOptions } from './metadata.ts'
 export type { AnswerableError } from './problem.ts'
+export { privateKeyJwt } from './private-key-jwt.ts'
 export { serviceSecrets } from './service-secrets.ts'
 export type { SignedIn, SignInOptions } from './sign-in.ts'
 
@@ -65,6 +66,7 @@ export type {
   UserName,
 } from '../lib/sessions.ts'
 export type { AudienceOptions } from '../lib/audiences.ts'
+export type { AssertionOptions, KeyedService } from '../lib/client-assertion.ts'
 export { generateServiceSecret } from '../lib/service-secrets.ts'
 export type { ServiceEntry, ServiceSecrets } from '../lib/service-secrets.ts'
 export type { Service, ServiceAuthenticator, ServiceKit, ServiceMethod } from '../lib/service.ts'

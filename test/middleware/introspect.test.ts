@@ -185,6 +185,29 @@ describe('POST /introspect', () => {
     expect((await introspect(kit, login.session)).text).toBe(INACTIVE)
   })
 
+  it('holds to what the store knows, also where the feed brought nothing', async () => {
+    const kit = await openServices({ feed: 'deaf' })
+    const [stale, denied] = [await kit.login(), await kit.login()]
+    const { sid } = stale
+    const found = await kit.spy.raw.check({ sid, peek: true, idleTimeoutMs: HOUR })
+    if (found.outcome !== 'alive') throw new Error(found.outcome)
+    const { ver, attributes } = found.session
+    await kit.spy.raw.update({ sid, ver, attributes: { ...attributes, roles: ['reader'] } })
+    const { jti = '', exp = 0 } = decodeJwt(denied.access)
+    await kit.spy.raw.deny({ sid: denied.sid, jti, expiresAt: exp * 1000 })
+    for (const { access } of [stale, denied]) {
+      expect((await introspect(kit, access)).text).toBe(INACTIVE)
+    }
+  })
+
+  it('holds to a denial that this node heard, whatever the store says', async () => {
+    const kit = await openServices()
+    const { access } = await kit.login()
+    await postForm(kit, '/auth/revoke', { token: access }).expect(200)
+    kit.spy.faults.set('check', 'rejects')
+    expect((await introspect(kit, access)).text).toBe(INACTIVE)
+  })
+
   it.each(['access', 'session', 'refresh'] as const)(
     'is 503 for a good %s token while the store fails',
     async (kind) => {
