@@ -39,6 +39,8 @@ const ALL: readonly (keyof Options)[] = [
   'authenticate',
   'loadUser',
   'authorizeAdmin',
+  'services',
+  'audiences',
   'accessTokenTtl',
   'idleTimeout',
   'absoluteTimeout',
@@ -68,6 +70,7 @@ const ALL: readonly (keyof Options)[] = [
 const COMPLETE = {
   issuer: ISSUER,
   audience: [ISSUER],
+  audiences: new Map(),
   accessTokenTtlMs: 15 * MINUTE,
   lifetimes: { idleTimeoutMs: 7 * DAY, absoluteTimeoutMs: 30 * DAY },
   rotation: { reuseGraceMs: 10 * SECOND, lostResponseWindowMs: 0 },

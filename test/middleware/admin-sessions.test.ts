@@ -48,7 +48,7 @@ describe("somebody else's session", () => {
         // What the store is asked differs in the id only.
         inputs: kit.spy.inputs
           .filter((input) => !input.includes('audit.'))
-          .map((text) => text.replace(id, 'id')),
+          .map((text) => text.replaceAll(id, 'id')),
         events: kit.events.map((event) => ({ ...event, at: 0 })),
       })
     }
