@@ -55,8 +55,13 @@ export async function withStore<Result>(
   if (url === '') throw new UsageError('no store: set DATABASE_URL or REDIS_URL, or give --url')
   return withPool(databaseUrl(url, io), async (pool) => {
     const { schema, 'table-prefix': tablePrefix } = choice
-    // The URL may be a pooler's.
-    const options = { prepare: false, listen: false, pruneInterval: false } as const
+    // The URL may be a pooler's, and the server far away: nobody's request waits for a command.
+    const options = {
+      prepare: false,
+      listen: false,
+      pruneInterval: false,
+      operationTimeout: `${DEADLINE_MS}ms`,
+    } as const
     return closing(postgresStore({ pool, schema, tablePrefix, ...options }), work)
   })
 }
