@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from '@jest/globals'
 import request from 'supertest'
 import { createKeyRing } from '../../lib/key-ring.ts'
 import { formatRefreshToken, readRefreshToken } from '../../lib/refresh-token.ts'
+import { halves, signAs } from '../support/forge.ts'
 import type { Login, TestKit, TestOptions } from '../support/kit.ts'
 import {
   closeKits,
@@ -14,6 +15,7 @@ import {
   SECOND,
   SECRET,
   sendMethod,
+  SIGNING_KEY,
   setCookies,
   typesOf,
   until,
@@ -731,5 +733,41 @@ describe('no failure of a refresh', () => {
     expectFailure(await slow, 401, 'session_revoked', 'terminal')
     expect(await kit.stored(login.sid)).toBeNull()
     await request(kit.server).get('/session').set('Cookie', login.cookie).expect(401)
+  })
+})
+
+describe('a refresh while nothing can be signed', () => {
+  it('is 503, and the token that was presented is as good as before however long that lasts', async () => {
+    const { privateKey, publicKey } = halves(SIGNING_KEY)
+    const kms = { away: false }
+    const kit = await openWith({
+      signingKeys: [
+        {
+          alg: 'ES256',
+          publicKey: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+          async sign(data) {
+            if (kms.away) throw new Error('the KMS is away')
+            return signAs('ES256', privateKey, Buffer.from(data).toString('latin1'))
+          },
+        },
+      ],
+    })
+    const login = await kit.login()
+    kms.away = true
+    // That it is away is known from whoever asks it first.
+    await kit.latchkey.sessions.open({ id: 'bob' }).catch(() => null)
+    kit.spy.reset()
+    for (let tries = 0; tries < 3; tries++) {
+      const res = await refresh(kit, { Cookie: login.refreshCookie })
+      expectFailure(res, 503, 'signing_unavailable', 'retryable')
+      // Longer than any replay is answered.
+      await kit.tick(5 * MINUTE)
+    }
+    expect(kit.spy.calls).toEqual([])
+    expect(await kit.generationOf(login.sid)).toBe(0)
+    kms.away = false
+    const res = await refresh(kit, { Cookie: login.refreshCookie })
+    expect(res.status).toBe(200)
+    expect(await kit.generationOf(login.sid)).toBe(1)
   })
 })
