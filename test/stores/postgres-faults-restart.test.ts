@@ -125,6 +125,7 @@ describe('a storm of rotations', () => {
     await node.recovered()
     await sleep(200)
     await storm.stop()
+    expect(storm.outages).toBeGreaterThan(0)
     await expectUnharmed(storm)
   })
 
