@@ -10,6 +10,7 @@ import { createVerifier, remoteFeed } from '../../middleware/verifier/index.ts'
 import { redisStore } from '../../stores/redis.ts'
 import type { Login, TestKit, TestOptions } from '../support/kit.ts'
 import { closeKits, ISSUER, MINUTE, NOW, openKit, pause, spyOn, until } from '../support/kit.ts'
+import { loopTime } from '../support/loop-time.ts'
 import { sharedRedisUrl } from '../support/redis-server.ts'
 import { CREDENTIAL, askServices } from '../support/services.ts'
 import { newPrefix } from '../stores/redis/open.ts'
@@ -69,8 +70,9 @@ async function atNode(node: TestKit, { bearer }: Login): Promise<number> {
 describe('managed keys and verifiers by URL', () => {
   it('rotate ten times on the times of production, without one token refused', async () => {
     // All clocks run alike and fast, so all times keep their proportions: five hundred seconds in one.
-    const begun = performance.now()
-    const now = () => NOW + (performance.now() - begun) * 500
+    // On a machine that stalls they stand still.
+    const begun = loopTime()
+    const now = () => NOW + (loopTime() - begun) * 500
     const clock = {
       get now() {
         return now()
@@ -150,7 +152,7 @@ describe('managed keys and verifiers by URL', () => {
     }
 
     const load = Promise.all([...nodes.map(issue), verifyOld()])
-    for (let waited = 0; kids.size < 11 && waited < 120_000; waited += 50) await pause(50)
+    for (let waited = 0; kids.size < 11 && waited < 400_000; waited += 50) await pause(50)
     end.abort()
     await load
     expect(kids.size).toBeGreaterThanOrEqual(11)
@@ -161,7 +163,7 @@ describe('managed keys and verifiers by URL', () => {
     const pauses = deaf.slice(1).map((at, index) => at - (deaf[index] ?? 0))
     expect(pauses.length).toBeGreaterThan(10)
     expect(Math.min(...pauses)).toBeGreaterThanOrEqual(5 * MINUTE)
-  }, 180_000)
+  }, 500_000)
 
   it('are refused everywhere once they are retired: by feed at once, else when the JWKS is over', async () => {
     const prefix = newPrefix()
