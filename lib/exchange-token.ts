@@ -6,6 +6,7 @@ import type { Core } from './core.ts'
 import { AuthError } from './errors.ts'
 import { finding } from './findings.ts'
 import { grantScope } from './grant-scope.ts'
+import { refuseHeard } from './heard.ts'
 import type { Service } from './service.ts'
 import type { SessionRecord } from './session.ts'
 import type { TokenAnswer } from './token-answer.ts'
@@ -75,8 +76,9 @@ export function createExchange(core: Core): ExchangeToken {
       clientId: service?.id ?? claims?.clientId ?? null,
       actor: actorOf(service, claims?.actor ?? null),
     })
-    // A signature may take its time.
-    if (follower.isRevoked(session.sid)) {
+    // A signature may take its time, and the feed may have brought news meanwhile.
+    if (claims !== null) refuseHeard(follower, claims)
+    else if (follower.isRevoked(session.sid)) {
       throw new AuthError('session_revoked', 'the session was ended')
     }
     return { token, jti, expiresInS, scope: granted }

@@ -1,6 +1,8 @@
+import { generateKeyPairSync, sign } from 'node:crypto'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { decodeJwt } from 'jose'
 import request from 'supertest'
+import type { SigningKeyInput } from '../../middleware/index.ts'
 import type { KitSetup, TestKit } from '../support/kit.ts'
 import { closeKits, guarded, ISSUER, MINUTE, NOW, SECOND } from '../support/kit.ts'
 import {
@@ -405,5 +407,35 @@ describe('audiences', () => {
     const res = await exchange(kit, { subject_token: access })
     const { expires_in: seconds } = res.body as { expires_in: number }
     expect(seconds).toBeLessThanOrEqual((2 * MINUTE) / SECOND)
+  })
+})
+
+describe('token exchange while the signature takes its time', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+
+  it.each([
+    ['session', 'its session ends'],
+    ['access', 'its session ends'],
+    ['access', 'the token itself is revoked'],
+  ] as const)('makes nothing of a token of type %s when %s meanwhile', async (type, what) => {
+    let meanwhile = async (): Promise<unknown> => undefined
+    const key: SigningKeyInput = {
+      alg: 'ES256',
+      publicKey: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+      async sign(data) {
+        await meanwhile()
+        return sign('sha256', data, { key: privateKey, dsaEncoding: 'ieee-p1363' })
+      },
+    }
+    const kit = await openServices({ options: { signingKeys: [key] } })
+    const login = await kit.login()
+    const form = { subject_token: login[type], subject_token_type: TOKEN_TYPES[type] }
+    expect((await exchange(kit, form)).status).toBe(200)
+    meanwhile =
+      what === 'its session ends'
+        ? async () => kit.latchkey.sessions.revoke(login.sid)
+        : async () => postForm(kit, '/auth/revoke', { token: login.access })
+    const res = await exchange(kit, form)
+    expect([res.status, res.body]).toMatchObject([400, { code: 'subject_token_invalid' }])
   })
 })
