@@ -69,10 +69,10 @@ async function atNode(node: TestKit, { bearer }: Login): Promise<number> {
 
 describe('managed keys and verifiers by URL', () => {
   it('rotate ten times on the times of production, without one token refused', async () => {
-    // All clocks run alike and fast, so all times keep their proportions: five hundred seconds in one.
+    // All clocks run alike and fast, so all times keep their proportions: two hundred and fifty seconds in one.
     // On a machine that stalls they stand still.
     const begun = loopTime()
-    const now = () => NOW + (loopTime() - begun) * 500
+    const now = () => NOW + (loopTime() - begun) * 250
     const clock = {
       get now() {
         return now()
@@ -84,12 +84,12 @@ describe('managed keys and verifiers by URL', () => {
       services: askServices,
       // As managedKeys has them, but for how often the nodes read, which is by the real clock.
       signingKeys: atPace({
-        rotateEveryMs: 40 * MINUTE,
-        publishAheadMs: 20 * MINUTE,
+        rotateEveryMs: 36 * MINUTE,
+        publishAheadMs: 18 * MINUTE,
         pace: { knownAfterMs: 16 * MINUTE, pollMs: 100, cooldownMs: 50 },
       }),
       clockSkew: '60s',
-      // Of this clock, a read that waits a hundredth of a second has waited for five.
+      // Of this clock, a read that waits a hundredth of a second has waited for two and a half.
       maxStaleness: '5m',
       storeDeadline: '10s',
       rateLimits: false,
