@@ -22,7 +22,8 @@ let keeping: RedisServer
 let forgetful: RedisServer
 
 beforeAll(async () => {
-  keeping = await startRedis({ config: { appendonly: 'yes' } })
+  // With everysec a slow disk lets the server answer up to two seconds before it writes.
+  keeping = await startRedis({ config: { appendonly: 'yes', appendfsync: 'always' } })
   forgetful = await startRedis()
 })
 
