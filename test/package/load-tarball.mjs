@@ -24,9 +24,10 @@ function run(program, ...args) {
   execFileSync(program, args, { cwd: work, stdio: 'inherit' })
 }
 
-/** The program as npm links it, where none of latchkey's dependencies is installed yet. */
+/** The program as npm links it, where no database's driver is installed yet. */
 function checkProgram(modules) {
   const { bin } = JSON.parse(readFileSync(join(modules, 'latchkey', 'package.json'), 'utf8'))
+  symlinkSync(join(root, 'node_modules', 'jose'), join(modules, 'jose'))
   symlinkSync(join(modules, 'latchkey', bin.latchkey), join(modules, '.bin', 'latchkey'))
   const npx = (...args) => {
     const env = { ...process.env, DATABASE_URL: 'postgres://localhost/none' }
@@ -57,7 +58,7 @@ try {
   run('tar', '-xzf', filename, '--strip-components=1', '-C', join(modules, 'latchkey'))
   checkProgram(modules)
   for (const name of readdirSync(join(root, 'node_modules'))) {
-    if (name !== 'latchkey' && !name.startsWith('.')) {
+    if (name !== 'latchkey' && name !== 'jose' && !name.startsWith('.')) {
       symlinkSync(join(root, 'node_modules', name), join(modules, name))
     }
   }
