@@ -27,6 +27,8 @@ export interface AssertionOptions {
 const MAX_LIFE_S = 300
 /** How far the service's clock may be off. */
 const SKEW_S = 30
+/** One node's clock may be fast and another's slow, each by the most that `clockSkew` can be. */
+const NODES_APART_S = 120
 /** Header members a client may write; nothing that brings a key or changes how it is verified. */
 const HEADER: ReadonlySet<string> = new Set(['alg', 'typ', 'kid'])
 const TYPES: ReadonlySet<unknown> = new Set([undefined, 'JWT', 'client-authentication+jwt'])
@@ -76,7 +78,7 @@ export function createAssertionCheck(
     // Last, so that nobody but the service uses up its assertions.
     const isFirst = await kit.once(
       JSON.stringify(['client_assertion', service.id, jti]),
-      (exp - now + SKEW_S) * 1000,
+      (exp - now + SKEW_S + NODES_APART_S) * 1000,
     )
     return isFirst ? service : null
   }

@@ -10,6 +10,7 @@ import { createCors } from './cors.ts'
 import { createAddressWatch } from './doctor-addresses.ts'
 import { answerFailure } from './failure.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
+import { isInPerson } from './in-person.ts'
 import { createLogin, createStepUp } from './login-routes.ts'
 import { watchAuthPath } from './metadata.ts'
 import { createRefreshRoute } from './refresh-route.ts'
@@ -31,9 +32,10 @@ export function createAuthRoutes<Claims extends object>(context: Context<Claims>
   return function authRoutes() {
     // Exact paths only, so that whatever looks at paths in front of us sees the same routes.
     const router = express.Router({ caseSensitive: true, strict: true })
-    const checked = createHybridGuard(context)({ sensitive: true })
+    const inPerson = { sensitive: true, check: isInPerson }
+    const checked = createHybridGuard(context)(inPerson)
     // Stepping up is how a half logged in session becomes a whole one.
-    const checkedOrPartial = createHybridGuard(context, true)({ sensitive: true })
+    const checkedOrPartial = createHybridGuard(context, true)(inPerson)
     const sessions = createSessionRoutes(context)
     const watchAddress = createAddressWatch(context.core)
     const { authenticate } = options

@@ -155,7 +155,9 @@ export async function endPresented<Claims extends object>(
   const found = new Map<string, RevokeInput>()
   for (const access of accesses) {
     const claims = await verifyOrNull(core.verifier, access)
-    if (claims !== null && claims.sid !== null) found.set(claims.sid, { sid: claims.sid })
+    // One that was denied by itself is in other hands, and with a service's part nobody logs out.
+    if (claims === null || claims.sid === null || claims.actor !== null) continue
+    if (!core.follower.isRevoked(claims.jti)) found.set(claims.sid, { sid: claims.sid })
   }
   const tokens = [
     ...sessions.map(core.readSessionToken),

@@ -15,6 +15,7 @@ import { noStore } from './deliver.ts'
 import type { Form } from './form.ts'
 import { readForm, requireParameter } from './form.ts'
 import { createHybridGuard } from './hybrid-guard.ts'
+import { isInPerson } from './in-person.ts'
 import type { RouteHandler } from './route.ts'
 import { authenticateService, presentsService } from './services.ts'
 
@@ -35,7 +36,7 @@ export function createTokenRoute<Claims extends object>(context: Context<Claims>
   const { core, checks } = context
   const readToken = createTokenReader(core)
   const exchange = createExchange(core)
-  const checked = createHybridGuard(context)({ sensitive: true })
+  const checked = createHybridGuard(context)({ sensitive: true, check: isInPerson })
 
   async function readSubject(form: Form): Promise<ExchangeSubject> {
     const text = requireParameter(form, 'subject_token')
@@ -80,16 +81,15 @@ export function createTokenRoute<Claims extends object>(context: Context<Claims>
     req: Request,
     res: Response,
     form: Form,
-    service: Service | null,
+    presented: Service | null,
   ): Promise<void> {
     refuseForeign(form)
     const audience = readAudience(form)
     if (audience === null) throw new AuthError('invalid_request', 'audience is missing')
     const scope = readScope(form)
-    // What somebody else's token is exchanged for is for services to ask.
-    if (service === null && form['subject_token'] !== undefined) {
-      await authenticateService(context, req)
-    }
+    // What somebody else's token is exchanged for is for services to ask, however they are known.
+    const isForService = presented === null && form['subject_token'] !== undefined
+    const service = isForService ? await authenticateService(context, req) : presented
     const subject = service === null ? await presentedSubject(req, res) : await readSubject(form)
     if (subject === null) return
     const made = exchange(subject, { audience, scope, service })

@@ -163,6 +163,18 @@ describe('private_key_jwt', () => {
     expect(await statusOf(kit, text)).toBe(401)
   })
 
+  it('remembers it for nodes whose clocks are slow, also when that of the first was fast', async () => {
+    const store = { now: NOW }
+    const spy = spyOn(memoryStore({ clock: () => store.now }))
+    const fast = await open({ spy, clock: { now: NOW + 30_000 } })
+    const slow = await open({ spy, clock: { now: NOW - 30_000 } })
+    const text = assertion()
+    expect(await statusOf(fast, text)).toBe(200)
+    store.now = NOW + 60_000 + 59_999
+    slow.clock.now = store.now - 30_000
+    expect(await statusOf(slow, text)).toBe(401)
+  })
+
   it('is 503 while the store cannot say whether it was used', async () => {
     const kit = await open()
     kit.spy.faults.set('limit.take', 'rejects')

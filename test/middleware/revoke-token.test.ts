@@ -50,6 +50,14 @@ describe('POST /revoke', () => {
     })
   })
 
+  it('of an access token leaves it no good for a logout either: it may be in other hands', async () => {
+    const kit = await openServices()
+    const { access, bearer, sid } = await kit.login()
+    await revoke(kit, access).expect(200)
+    await request(kit.server).post('/auth/logout').set('Authorization', bearer).expect(204)
+    expect(await kit.stored(sid)).not.toBeNull()
+  })
+
   it('is heard on another node by the feed', async () => {
     const spy = spyOn(memoryStore({ clock: () => NOW }))
     const [here, there] = [await openServices({ spy }), await openServices({ spy })]

@@ -1,10 +1,11 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { decodeJwt } from 'jose'
+import type { Request } from 'express'
 import request from 'supertest'
 import type { SigningKeyInput } from '../../middleware/index.ts'
 import type { KitSetup, TestKit } from '../support/kit.ts'
-import { closeKits, guarded, ISSUER, MINUTE, NOW, SECOND } from '../support/kit.ts'
+import { closeKits, guarded, ISSUER, MINUTE, NOW, SECOND, sendMethod } from '../support/kit.ts'
 import {
   AS_BILLING,
   EXCHANGE,
@@ -290,6 +291,20 @@ describe('token exchange by a service', () => {
     expect(kit.spy.calls).toEqual([])
   })
 
+  it('takes the token it was given, also of a service that no header and no form names', async () => {
+    const services = ({ headers }: Request) =>
+      headers['x-client'] === 'orders' ? { id: 'orders' } : null
+    const kit = await openServices({ options: { services } })
+    const [alice, bob] = [await kit.login(), await kit.login('bob')]
+    for (const cookie of [{}, { Cookie: bob.sessionCookie }]) {
+      const res = await exchange(kit, { subject_token: alice.access }, null).set({
+        'X-Client': 'orders',
+        ...cookie,
+      })
+      expect(issued(res).claims).toMatchObject({ sub: 'alice', act: { sub: 'orders' } })
+    }
+  })
+
   it('is 503 while the store fails', async () => {
     const kit = await openServices()
     const { access } = await kit.login()
@@ -384,6 +399,49 @@ describe("an exchanged token at the kit's own guards", () => {
       403,
       expect.objectContaining({ code: 'insufficient_scope' }),
     ])
+  })
+})
+
+describe("a service's part of a user, where the audience is ours", () => {
+  async function openDelegated(): Promise<{ kit: TestKit; sid: string; bearer: string }> {
+    const kit = await openServices({ options: { audiences: [ISSUER] } })
+    kit.users.set('root', { id: 'root', roles: ['admin'], scope: ['profile'] })
+    const { access, sid } = await kit.login('root')
+    const form = { audience: ISSUER, subject_token: access, scope: 'profile' }
+    const { token } = issued(await exchange(kit, form))
+    return { kit, sid, bearer: `Bearer ${token}` }
+  }
+
+  it.each([
+    ['POST', '/auth/logout-all'],
+    ['POST', '/auth/step-up'],
+    ['GET', '/auth/session'],
+    ['GET', '/auth/sessions'],
+    ['GET', '/auth/sessions?user_id=bob'],
+    ['DELETE', '/auth/sessions'],
+    ['DELETE', '/auth/sessions?user_id=root'],
+    ['DELETE', '/auth/sessions/:id'],
+    ['GET', '/auth/audit'],
+  ])('sees and ends no sessions: %s %s', async (method, path) => {
+    const { kit, sid, bearer } = await openDelegated()
+    const sent = sendMethod(kit, method, path.replace(':id', sid))
+    expect(await sent.set('Authorization', bearer)).toMatchObject({
+      status: 403,
+      body: { code: 'forbidden' },
+    })
+    expect(await kit.stored(sid)).not.toBeNull()
+  })
+
+  it('logs nobody out', async () => {
+    const { kit, sid, bearer } = await openDelegated()
+    await request(kit.server).post('/auth/logout').set('Authorization', bearer).expect(204)
+    expect(await kit.stored(sid)).not.toBeNull()
+  })
+
+  it('is handed on by services only, never by whoever found it', async () => {
+    const { kit, bearer } = await openDelegated()
+    const res = await exchangeOwn(kit, { Authorization: bearer }, { audience: ISSUER })
+    expect([res.status, res.body]).toEqual([403, expect.objectContaining({ code: 'forbidden' })])
   })
 })
 
