@@ -230,9 +230,11 @@ export class FeedFollower {
       this.#sentMonotonic = sentMonotonic
       this.#sentWall = sentWall
     } else if (page.knownAt > this.#sentMonotonic) {
-      // What was known before is known still, though another node may lag behind the last one.
-      this.#sentMonotonic = page.knownAt
-      this.#sentWall = this.#options.clock() - (this.#monotonic() - page.knownAt)
+      // What was known before is known still, though another node may lag behind the last one. Nobody
+      // knows of time to come: it would look like sight long after the news have ended.
+      const now = this.#monotonic()
+      this.#sentMonotonic = Math.min(page.knownAt, now)
+      this.#sentWall = this.#options.clock() - (now - this.#sentMonotonic)
     }
     this.#gap = !page.complete
     this.#loaded = true

@@ -55,6 +55,8 @@ const MAX_EVENT_LENGTH = 1024 * 1024
 /** After an answer that the same request will get again. */
 const REFUSED_MS = 10_000
 const MAX_RETRY_MS = 60_000
+/** By how much the sender's steady clock may run faster than ours while a connection lives. */
+const DRIFT_MS = 1000
 // RFC 9110 §5.5: what a header may hold. Checked here because fetch quotes what it refuses.
 const CREDENTIAL = /^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/
 
@@ -191,6 +193,12 @@ class StreamReader implements FeedReader {
     }
     if (last === null) return null
     if (stream.openedAt === null) throw new TypeError('the revocation stream did not begin')
+    // Counted from before the sender read its clock: never newer than it is, whatever the delay.
+    const knownAt = stream.askedAt + last.asOf - stream.openedAt
+    // This machine was suspended, and what waited for it meanwhile looks new. A new connection tells.
+    if (!(knownAt <= this.#monotonic() + DRIFT_MS)) {
+      throw new RangeError('the revocation stream is of a time to come')
+    }
     return {
       entries,
       cursor: stream.cursor,
@@ -199,8 +207,7 @@ class StreamReader implements FeedReader {
       complete: true,
       rolledBack: false,
       now: last.now,
-      // Counted from before the sender read its clock: never newer than it is, whatever the delay.
-      knownAt: stream.askedAt + last.asOf - stream.openedAt,
+      knownAt,
     }
   }
 

@@ -41,7 +41,7 @@ export function createMetadataRoute<Claims extends object>(
       // As the client wrote it, so that no mount in between makes it another URL.
       const [asked] = req.originalUrl.split('?', 1)
       if (asked !== path) {
-        if (req.path === path) core.doctor.note(NOT_AT_ROOT)
+        if (req.baseUrl !== '' && req.path === path) core.doctor.note(NOT_AT_ROOT)
         next()
       } else if (req.method !== 'GET' && req.method !== 'HEAD') {
         answerFailure(context, methodNotAllowed(['GET', 'HEAD']), 'Session', req, res, next)
@@ -60,7 +60,8 @@ export function createMetadataRoute<Claims extends object>(
  * take off the front of a path, so its end is what counts.
  */
 export function watchAuthPath({ doctor }: Core, { declared }: AuthPath, baseUrl: string): void {
-  if (declared === null || declared.endsWith(baseUrl)) return
+  // Express takes a mount path in any case, as a client happens to write it.
+  if (declared === null || declared.toLowerCase().endsWith(baseUrl.toLowerCase())) return
   doctor.note(WRONG_PATH)
 }
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
-import type { BlindCause, FeedFollowerOptions } from '../../lib/feed.ts'
+import type { BlindCause, FeedFollowerOptions, FeedPageRead } from '../../lib/feed.ts'
 import { FeedFollower } from '../../lib/feed.ts'
 import type { FeedEntry, FeedPage, FeedReadInput } from '../../lib/store.ts'
 
@@ -73,7 +73,7 @@ class Party {
     parties.push(this)
   }
 
-  page(changes: Partial<FeedPage> = {}): FeedPage {
+  page(changes: Partial<FeedPageRead> = {}): FeedPageRead {
     return {
       entries: [],
       cursor: 'c1',
@@ -86,7 +86,7 @@ class Party {
   }
 
   /** Answers the open question and lets the follower ask the next. */
-  async answer(changes: Partial<FeedPage> = {}): Promise<void> {
+  async answer(changes: Partial<FeedPageRead> = {}): Promise<void> {
     this.feed.close().answer(this.page(changes))
     await jest.advanceTimersByTimeAsync(PAUSE)
   }
@@ -334,6 +334,18 @@ describe('freshness', () => {
     expect(party.follower.blindness()).toBe('stale')
     expect(party.follower.stalenessMs()).toBe(STALENESS + 1)
   })
+
+  it.each([3_600_000, Infinity])(
+    'reaches no further than now, whatever a reader says of time to come: %d',
+    async (ahead) => {
+      const party = await openLoaded()
+      party.pass(10)
+      await party.answer({ knownAt: party.at.monotonic + ahead })
+      expect(party.follower.stalenessMs()).toBe(0)
+      party.pass(STALENESS + 1)
+      expect(party.follower.blindness()).toBe('stale')
+    },
+  )
 
   it('is not renewed by a page that is not the last', async () => {
     const party = await openLoaded()

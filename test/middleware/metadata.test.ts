@@ -3,7 +3,7 @@ import express from 'express'
 import request from 'supertest'
 import { createLatchkey, serviceSecrets } from '../../middleware/index.ts'
 import type { KitSetup, TestKit } from '../support/kit.ts'
-import { closeKits, ISSUER, openKit } from '../support/kit.ts'
+import { closeKits, ISSUER, openKit, sendRaw } from '../support/kit.ts'
 import { openServices, ORDERS, ORDERS_API } from '../support/token-services.ts'
 
 afterEach(closeKits)
@@ -116,6 +116,14 @@ describe('metadataRoute', () => {
       },
     })
     await kit.login()
+    expect(await codes(kit)).not.toContain('metadata_path')
+  })
+
+  it('is none because of what a client makes of a path', async () => {
+    const kit = await openKit({ routes: MOUNTED })
+    const absolute = await sendRaw(kit.port, `GET http://app.example${PATH}`)
+    expect(absolute.status).toBe(404)
+    expect(await request(kit.server).get('/AUTH/session')).toMatchObject({ status: 401 })
     expect(await codes(kit)).not.toContain('metadata_path')
   })
 

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from '@jest/globals'
 import type { KeyObject } from 'node:crypto'
+import { createAssertionCheck } from '../../lib/client-assertion.ts'
 import type { SigningJwk } from '../../lib/signing-key.ts'
 import { generateSigningKey, privateKeyJwt, serviceSecrets } from '../../middleware/index.ts'
 import { forge, halves } from '../support/forge.ts'
@@ -91,6 +92,7 @@ describe('private_key_jwt', () => {
     ['of another service', { claims: { iss: 'stock', sub: 'stock' } }],
     ['about another subject', { claims: { sub: 'stock' } }],
     ['of nobody', { claims: { iss: 'nobody', sub: 'nobody' } }],
+    ['of nobody, by its own key', { header: { alg: 'ES256' }, claims: { iss: 'no', sub: 'no' } }],
     ['of a prototype', { claims: { iss: '__proto__', sub: '__proto__' } }],
     ['for another server', { claims: { aud: 'https://evil.example' } }],
     ['for another server too', { claims: { aud: [ISSUER, 'https://evil.example'] } }],
@@ -173,6 +175,25 @@ describe('private_key_jwt', () => {
     store.now = NOW + 60_000 + 59_999
     slow.clock.now = store.now - 30_000
     expect(await statusOf(slow, text)).toBe(401)
+  })
+
+  it('takes as long for a name that nobody has', async () => {
+    const check = createAssertionCheck({ orders: { jwks: { keys: [publicHalf(KEY)] } } })
+    const kit = { issuer: ISSUER, now: () => NOW, once: async () => true }
+    const texts = ['orders', 'nobody'].map(
+      (iss) => `${assertion({ claims: { iss, sub: iss } }).slice(0, -86)}${'i'.repeat(85)}A`,
+    )
+    const times: number[][] = [[], []]
+    for (let round = 0; round < 200; round++) {
+      for (const [index, text] of texts.entries()) {
+        const began = performance.now()
+        expect(await check(text, kit)).toBeNull()
+        times[index]?.push(performance.now() - began)
+      }
+    }
+    // A signature is a score of times the rest; the quickest are free of whatever else goes on.
+    const [known = 0, unknown = 0] = times.map((all) => all.toSorted((a, b) => a - b)[20])
+    expect(unknown).toBeGreaterThan(known / 4)
   })
 
   it('is 503 while the store cannot say whether it was used', async () => {

@@ -429,6 +429,17 @@ describe('what comes over the stream', () => {
     expect(asked()).toBeGreaterThan(0)
   })
 
+  it('never makes it see into the future: it is blind in time all the same', async () => {
+    const { service, clock } = await openFake((res) => {
+      stream(res)
+      // Its clock has gone half a second further than ours.
+      res.write(`${formatOpen(100)}${whole(600, Date.UTC(2026, 5, 1))}`)
+    })
+    await service.sighted()
+    clock.now += 2001
+    expect(service.verifier.health().feed?.blind).toBe('stale')
+  })
+
   it.each<[string, (res: ServerResponse) => void]>([
     ['does not begin', (res) => void res.write(whole(1, 1))],
     [
@@ -447,6 +458,17 @@ describe('what comes over the stream', () => {
       },
     ],
     ['ends', (res) => void res.end(formatOpen(1))],
+    [
+      'says that our steady clock stood still',
+      (res) => void res.write(`${formatOpen(1)}${whole(3_600_000, Date.UTC(2026, 5, 1))}`),
+    ],
+    [
+      'knows everything for ever',
+      (res) =>
+        void res.write(
+          `${formatOpen(1)}${whole(7, Date.UTC(2026, 5, 1)).replace('"as_of":7', '"as_of":1e999')}`,
+        ),
+    ],
   ])(
     'is given up and made anew when it %s',
     async (_what, go) => {
