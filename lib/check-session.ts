@@ -20,6 +20,13 @@ export interface SessionChecks {
   verifyAccessToken(token: string): Promise<AccessClaims>
 
   /**
+   * The same at once, for a token that was verified before; undefined for any other.
+   *
+   * @throws {AuthError} `token_stale`, `token_revoked` or `session_revoked`
+   */
+  rememberedClaims(token: string): AccessClaims | undefined
+
+  /**
    * Asks the store for the session of a session token whose MAC has been checked.
    *
    * @throws {AuthError} `session_ended`, `session_revoked` or `token_invalid`
@@ -27,13 +34,16 @@ export interface SessionChecks {
    */
   checkSessionToken(token: PresentedSession): Promise<SessionRecord>
 
+  /** The same, and the near cache, when there is one, keeps the answer. */
+  fetchSession(token: PresentedSession): Promise<SessionRecord>
+
   /**
-   * The same, from the near cache when there is one and it knows; `cached` says whether the store
-   * was left alone. Not for what is sensitive.
+   * The session at once, from the near cache; undefined when there is none or it does not know. Not
+   * for what is sensitive.
+   *
+   * @throws {AuthError} `session_revoked` or `token_invalid`
    */
-  findSession(
-    token: PresentedSession,
-  ): Promise<{ readonly session: SessionRecord; readonly cached: boolean }>
+  nearSession(token: PresentedSession): SessionRecord | undefined
 
   /**
    * Asks the store for the session of a verified access token.
@@ -140,33 +150,45 @@ export function createSessionChecks(core: Core): SessionChecks {
     )
   }
 
+  function rememberedClaims(token: string): AccessClaims | undefined {
+    const claims = core.verifier.remembered(token)
+    // No store is asked on this path, so nothing is finished here either.
+    if (claims !== undefined) refuseHeard(follower, claims)
+    return claims
+  }
+
   return {
     refuseRevoked,
     checkClaims,
     checkServiceClaims,
+    rememberedClaims,
 
     async verifyAccessToken(token) {
-      const claims = core.verifier.remembered(token) ?? (await core.verifier.verify(token))
-      // No store is asked on this path, so nothing is finished here either.
+      const remembered = rememberedClaims(token)
+      if (remembered !== undefined) return remembered
+      const claims = await core.verifier.verify(token)
       refuseHeard(follower, claims)
       return claims
     },
 
     checkSessionToken,
 
-    async findSession(token) {
+    async fetchSession(token) {
       const { nearCache } = core
-      if (nearCache === null) return { session: await checkSessionToken(token), cached: false }
+      if (nearCache === null) return checkSessionToken(token)
+      return nearCache.fill(async () => checkSessionToken(token))
+    },
+
+    nearSession(token) {
+      const { nearCache } = core
+      if (nearCache === null) return undefined
       refuseRevoked(token.sid)
       const near = nearCache.find(token.sid)
-      if (near === undefined) {
-        const session = await nearCache.fill(async () => checkSessionToken(token))
-        return { session, cached: false }
-      }
+      if (near === undefined) return undefined
       if (!isSameSeedHash(near.seedHash, token.seedHash)) {
         throw new AuthError('token_invalid', 'the token is not good')
       }
-      return { session: near, cached: true }
+      return near
     },
 
     async checkClaimsWhileBlind(claims) {

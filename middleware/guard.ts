@@ -1,14 +1,16 @@
-import type { Request } from 'express'
+import type { Request, Response } from 'express'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { Auth } from '../lib/auth.ts'
 import { toSession } from '../lib/auth.ts'
 import type { ErrorCode } from '../lib/errors.ts'
 import { AuthError } from '../lib/errors.ts'
 import { decideAccess } from '../lib/guard-policy.ts'
+import type { MaybePromise } from '../lib/options.ts'
 import type { SessionRecord } from '../lib/session.ts'
+import type { PresentedSession } from '../lib/session-token-reader.ts'
 import type { Guard } from './as-guard.ts'
 import { asGuard } from './as-guard.ts'
-import type { Context } from './context.ts'
+import type { Context, Memo } from './context.ts'
 import { hookFailure, requestFacts } from './context.ts'
 import type { Accepts, Presented } from './credentials.ts'
 import { readCookie } from '../lib/cookies.ts'
@@ -23,11 +25,12 @@ import type { Scheme } from './problem.ts'
 import { countBadToken } from './rate-limits.ts'
 import { clearAuth, setAuth } from './request-auth.ts'
 
-/** How one kind of guard authenticates what the request carries. */
+/** How one kind of guard authenticates what the request carries; at once when nobody need be asked. */
 export type Authenticate<Claims extends object> = (
   req: Request,
   presented: Presented,
-) => Promise<Authenticated<Claims>>
+  memo: Memo,
+) => MaybePromise<Authenticated<Claims>>
 
 /** Who it is, and the session when the store was asked. */
 export interface Authenticated<Claims extends object> {
@@ -50,7 +53,7 @@ export function runGuard<Claims extends object>(
   },
 ): Guard {
   /** Says whether somebody was let in; nobody was when the guard is optional. */
-  async function pass(req: Request): Promise<boolean> {
+  async function pass(req: Request, memo: Memo): Promise<boolean> {
     const presented = choosePresented(context, req, guard.accepts)
     if (presented === null) {
       if (options.optional) return false
@@ -58,7 +61,16 @@ export function runGuard<Claims extends object>(
     }
     try {
       if (presented.transport === 'cookie') refuseCrossOrigin(context, req)
-      await admit(req, await guard.authenticate(req, presented))
+      const found = guard.authenticate(req, presented, memo)
+      // Waiting for what is there already would cost as much as the policy does.
+      const { auth, record } = found instanceof Promise ? await found : found
+      // A stolen credential is refused before anything is said of what its owner may do.
+      if (record !== null && judgesDevices) await judgeDevice(context, req, record, isWayOut)
+      refuseUnfit(req, auth, record)
+      if (options.check !== null && !(await askApp(options.check, auth, req))) {
+        throw refused(req, auth, new AuthError('forbidden', 'this is not allowed'))
+      }
+      setAuth(memo, req, auth)
       return true
     } catch (error) {
       if (options.optional && presented.transport === 'cookie' && isNobody(error)) return false
@@ -71,15 +83,14 @@ export function runGuard<Claims extends object>(
   // What only a person can show, a service never does.
   const takesServices = options.services && !asksMore && !options.bindDevice
   const isWayOut = options.requirements.allowPartial === true
+  const judgesDevices = (context.core.settings.device?.onChange ?? 'off') !== 'off'
 
   /** A half logged in session is nobody yet, unless the guard asked for a level or a fresh login. */
   function isNobody(error: unknown): boolean {
     return isOver(error) || (!asksMore && hasCode(error, 'step_up_required'))
   }
 
-  async function admit(req: Request, { auth, record }: Authenticated<Claims>): Promise<void> {
-    // A stolen credential is refused before anything is said of what its owner may do.
-    if (record !== null) await judgeDevice(context, req, record, isWayOut)
+  function refuseUnfit(req: Request, auth: Auth<Claims>, record: SessionRecord | null): void {
     if (auth.kind === 'service' && !takesServices) {
       throw refused(req, auth, new AuthError('forbidden', 'this is not for services'))
     }
@@ -90,10 +101,6 @@ export function runGuard<Claims extends object>(
         throw refused(req, auth, new AuthError('device_mismatch', 'this is another device'))
       }
     }
-    if (options.check !== null && !(await askApp(options.check, auth, req))) {
-      throw refused(req, auth, new AuthError('forbidden', 'this is not allowed'))
-    }
-    setAuth(context.memo(req), req, auth)
   }
 
   async function askApp(
@@ -123,12 +130,13 @@ export function runGuard<Claims extends object>(
   }
 
   return asGuard(guard.name, async (req, res, next) => {
+    // Express gives each request a shape of its own: what is looked up on it is looked up slowly.
+    const memo = context.memo(req)
     try {
-      const passed = await pass(req)
-      context.memo(req).guarded = true
-      // What depends on a credential is nobody else's; a handler that knows better says so after us.
-      if (!passed) clearAuth(context.memo(req), req)
-      else if (!res.headersSent) res.set('Cache-Control', 'no-store')
+      const passed = await pass(req, memo)
+      memo.guarded = true
+      if (passed) forbidCaching(res)
+      else clearAuth(memo, req)
     } catch (error) {
       const failure = await countBadToken(context, req, error)
       answerFailure(context, failure, guard.scheme, req, res, next)
@@ -136,6 +144,16 @@ export function runGuard<Claims extends object>(
     }
     next()
   })
+}
+
+/** What depends on a credential is nobody else's; a handler that knows better says so after us. */
+function forbidCaching(res: Response): void {
+  try {
+    // Not Express's `set`, which looks for a content type in every header.
+    res.setHeader('Cache-Control', 'no-store')
+  } catch (error) {
+    if (!res.headersSent) throw error
+  }
 }
 
 const OVER: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -162,13 +180,13 @@ function hasCode(error: unknown, code: ErrorCode): boolean {
  * @param near - whether the near cache may answer. What it says is not remembered for later guards:
  *   it is weaker than what they may ask for
  */
-export async function checkPresentedSession<Claims extends object>(
+export function checkPresentedSession<Claims extends object>(
   context: Context<Claims>,
   req: Request,
   presented: Presented,
+  memo: Memo,
   near: boolean,
-): Promise<{ readonly session: SessionRecord; readonly cached: boolean }> {
-  const memo = context.memo(req)
+): MaybePromise<FoundSession> {
   const [text = ''] = presented.texts
   if (presented.texts.length === 1 && memo.checked?.text === text) {
     // The store was asked already, but the feed may have brought news since.
@@ -177,16 +195,34 @@ export async function checkPresentedSession<Claims extends object>(
   }
   const token = oneSessionToken(context, presented.texts)
   if (token === null) throw new AuthError('token_invalid', 'the session token is not good')
-  if (presented.transport === 'cookie') await refuseForeignAccess(context, req, token.sid)
-  if (near) {
-    const found = await context.checks.findSession(token)
-    if (found.cached) return found
-    memo.checked = { text: onlyText(presented), session: found.session }
-    return found
+  if (presented.transport === 'cookie' && context.core.settings.accessToken === 'cookie') {
+    return refuseForeignAccess(context, req, token.sid).then(async () =>
+      findSession(context, token, presented, memo, near),
+    )
   }
-  const session = await context.checks.checkSessionToken(token)
-  memo.checked = { text: onlyText(presented), session }
-  return { session, cached: false }
+  return findSession(context, token, presented, memo, near)
+}
+
+/** A session, and whether the near cache knew it: the store was not asked then. */
+export interface FoundSession {
+  readonly session: SessionRecord
+  readonly cached: boolean
+}
+
+function findSession<Claims extends object>(
+  { checks }: Context<Claims>,
+  token: PresentedSession,
+  presented: Presented,
+  memo: Memo,
+  near: boolean,
+): MaybePromise<FoundSession> {
+  const known = near ? checks.nearSession(token) : undefined
+  if (known !== undefined) return { session: known, cached: true }
+  const asked = near ? checks.fetchSession(token) : checks.checkSessionToken(token)
+  return asked.then((session) => {
+    memo.checked = { text: onlyText(presented), session }
+    return { session, cached: false }
+  })
 }
 
 /** An access cookie of another session next to the session cookie: nobody can say who is asking. */
@@ -195,7 +231,6 @@ async function refuseForeignAccess<Claims extends object>(
   req: Request,
   sid: string,
 ): Promise<void> {
-  if (core.settings.accessToken !== 'cookie') return
   for (const text of readCookie(req.headers.cookie, core.settings.cookies.access.name)) {
     const claims = core.verifier.remembered(text) ?? (await verifyOrNull(core.verifier, text))
     if (claims !== null && claims.sid !== sid) throw ambiguous()
@@ -207,23 +242,47 @@ function onlyText({ texts }: Presented): string | null {
   return texts.length === 1 ? (texts[0] ?? null) : null
 }
 
+/** An access token that was found good, by signature and feed. */
+export interface VerifiedAccess {
+  readonly text: string
+  readonly claims: AccessClaims
+}
+
 /** The claims of the presented access token, by signature and feed. */
-export async function verifyPresentedAccess<Claims extends object>(
+export function verifyPresentedAccess<Claims extends object>(
   context: Context<Claims>,
   req: Request,
   presented: Presented,
-): Promise<{ readonly text: string; readonly claims: AccessClaims }> {
-  const memo = context.memo(req)
-  const [text = ''] = presented.texts
-  if (presented.texts.length === 1 && memo.access?.text === text) {
-    // Signature and claims do not change while a request lasts; what the feed says may.
-    await context.checks.verifyAccessToken(text)
-    return memo.access
-  }
-  const access = await oneAccessToken(context, presented.texts)
+  memo: Memo,
+): MaybePromise<VerifiedAccess> {
+  const { texts } = presented
+  const [text = ''] = texts
+  const known = texts.length === 1 ? context.checks.rememberedClaims(text) : undefined
+  if (known !== undefined)
+    return acceptAccess(context, req, presented, memo, { text, claims: known })
+  return oneAccessToken(context, texts).then((access) =>
+    acceptAccess(context, req, presented, memo, access),
+  )
+}
+
+/**
+ * Keeps a good token for the guards that come after.
+ *
+ * @throws {AuthError} `credentials_ambiguous` in a cookie beside the cookie of another session
+ */
+function acceptAccess<Claims extends object>(
+  context: Context<Claims>,
+  req: Request,
+  presented: Presented,
+  memo: Memo,
+  access: VerifiedAccess,
+): VerifiedAccess {
+  const { texts, transport } = presented
+  // Chosen by an earlier guard of this request.
+  if (texts.length === 1 && memo.access?.text === access.text) return memo.access
   const { sid } = access.claims
-  if (presented.transport === 'header' && sid !== null) context.cookieWatch.bearer(req, sid)
-  if (presented.transport === 'cookie') {
+  if (transport === 'header' && sid !== null) context.cookieWatch.bearer(req, sid)
+  if (transport === 'cookie') {
     const session = oneSessionToken(context, cookieTexts(context, req, 'session'))
     if (session !== null && session.sid !== sid) throw ambiguous()
   }
@@ -235,12 +294,7 @@ export async function verifyPresentedAccess<Claims extends object>(
  * The session of a verified access token, when an earlier guard asked the store for it during this
  * request: what is known better is not forgotten again. Null when none did.
  */
-export function checkedBefore<Claims extends object>(
-  context: Context<Claims>,
-  req: Request,
-  text: string,
-): SessionRecord | null {
-  const { checked } = context.memo(req)
+export function checkedBefore({ checked }: Memo, text: string): SessionRecord | null {
   return checked?.text === text ? checked.session : null
 }
 
@@ -248,8 +302,8 @@ export function checkedBefore<Claims extends object>(
 async function oneAccessToken<Claims extends object>(
   context: Context<Claims>,
   texts: readonly string[],
-): Promise<{ readonly text: string; readonly claims: AccessClaims }> {
-  let found: { readonly text: string; readonly claims: AccessClaims } | null = null
+): Promise<VerifiedAccess> {
+  let found: VerifiedAccess | null = null
   let failure: unknown
   for (const text of texts) {
     try {

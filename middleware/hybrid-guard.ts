@@ -1,15 +1,16 @@
 import type { Request } from 'express'
-import type { AccessClaims, SessionClaims } from '../lib/access-token-claims.ts'
+import type { ServiceClaims, SessionClaims } from '../lib/access-token-claims.ts'
 import type { RegisteredClaims } from '../lib/auth.ts'
 import { authFromClaims } from '../lib/auth.ts'
 import { StoreUnavailable } from '../lib/errors.ts'
 import { decideCheck } from '../lib/guard-policy.ts'
-import type { SessionRecord } from '../lib/session.ts'
+import type { MaybePromise } from '../lib/options.ts'
 import { touchIntervalMs } from '../lib/session.ts'
 import { checkBlind } from './blind.ts'
-import type { Context } from './context.ts'
+import type { Context, Memo } from './context.ts'
+import type { Presented } from './credentials.ts'
 import type { Guard } from './as-guard.ts'
-import type { Authenticated } from './guard.ts'
+import type { Authenticated, VerifiedAccess } from './guard.ts'
 import {
   authFromChecked,
   authFromRecord,
@@ -36,23 +37,21 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
   const { core, options: kit } = context
   const isDue = createSampler(touchIntervalMs(core.settings.lifetimes.idleTimeoutMs))
 
-  async function checkAccess(
+  async function authenticateSession(
     req: Request,
-    text: string,
-    claims: SessionClaims,
-  ): Promise<SessionRecord> {
-    const session = await context.checks.checkClaims(claims)
-    context.memo(req).checked = { text, session }
-    return session
+    presented: Presented,
+    memo: Memo,
+  ): Promise<Authenticated<Claims>> {
+    const { session } = await checkPresentedSession(context, req, presented, memo, false)
+    return { auth: authFromRecord<Claims>('session', session), record: session }
   }
 
-  async function authenticateAccess(
-    req: Request,
-    access: { readonly text: string; readonly claims: AccessClaims },
+  function authenticateAccess(
+    { text, claims }: VerifiedAccess,
+    memo: Memo,
     parsed: ParsedGuardOptions<Claims>,
-  ): Promise<Authenticated<Claims>> {
-    const { text, claims } = access
-    const known = checkedBefore(context, req, text)
+  ): MaybePromise<Authenticated<Claims>> {
+    const known = checkedBefore(memo, text)
     if (known !== null) return { auth: authFromChecked<Claims>(claims, known), record: known }
     const decision = decideCheck({
       sensitive: parsed.sensitive || parsed.bindDevice,
@@ -60,21 +59,43 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
       blind: core.follower.blindness() !== null,
       sampled: claims.sid !== null && isDue(claims.sid, parsed.sample),
     })
-    if (decision === 'blind') await checkBlind(context, claims, parsed)
-    if (claims.sid === null) {
-      if (decision === 'required') await context.checks.checkServiceClaims(claims)
-      const auth = authFromClaims<Claims>(claims)
-      return { auth: { ...auth, checked: decision === 'required' }, record: null }
+    const byToken = () => ({ auth: authFromClaims<Claims>(claims), record: null })
+    switch (decision) {
+      case 'none':
+        return byToken()
+      case 'blind':
+        return checkBlind(context, claims, parsed).then(byToken)
+      case 'wanted':
+      case 'required':
+        return claims.sid === null
+          ? authenticateService(claims, decision)
+          : authenticateChecked(text, claims, memo, decision)
     }
-    if (decision === 'required' || decision === 'wanted') {
-      try {
-        const record = await checkAccess(req, text, claims)
-        return { auth: authFromChecked<Claims>(claims, record), record }
-      } catch (error) {
-        if (decision === 'required' || !(error instanceof StoreUnavailable)) throw error
-      }
+  }
+
+  async function authenticateChecked(
+    text: string,
+    claims: SessionClaims,
+    memo: Memo,
+    decision: 'wanted' | 'required',
+  ): Promise<Authenticated<Claims>> {
+    try {
+      const session = await context.checks.checkClaims(claims)
+      memo.checked = { text, session }
+      return { auth: authFromChecked<Claims>(claims, session), record: session }
+    } catch (error) {
+      if (decision === 'required' || !(error instanceof StoreUnavailable)) throw error
+      return { auth: authFromClaims<Claims>(claims), record: null }
     }
-    return { auth: authFromClaims<Claims>(claims), record: null }
+  }
+
+  async function authenticateService(
+    claims: ServiceClaims,
+    decision: 'wanted' | 'required',
+  ): Promise<Authenticated<Claims>> {
+    const checked = decision === 'required'
+    if (checked) await context.checks.checkServiceClaims(claims)
+    return { auth: { ...authFromClaims<Claims>(claims), checked }, record: null }
   }
 
   return function hybridGuard(options = {}) {
@@ -90,13 +111,14 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
         name: 'hybridGuardMiddleware',
         accepts: 'both',
         scheme: 'Bearer',
-        async authenticate(req, presented) {
+        authenticate(req, presented, memo) {
           if (presented.kind === 'session') {
-            const { session } = await checkPresentedSession(context, req, presented, false)
-            return { auth: authFromRecord<Claims>('session', session), record: session }
+            return authenticateSession(req, presented, memo)
           }
-          const access = await verifyPresentedAccess(context, req, presented)
-          return authenticateAccess(req, access, parsed)
+          const access = verifyPresentedAccess(context, req, presented, memo)
+          return access instanceof Promise
+            ? access.then(async (verified) => authenticateAccess(verified, memo, parsed))
+            : authenticateAccess(access, memo, parsed)
         },
       },
     )

@@ -1,8 +1,10 @@
 import { authFromClaims } from '../lib/auth.ts'
 import type { Guard } from './as-guard.ts'
-import type { Context } from './context.ts'
+import type { MaybePromise } from '../lib/options.ts'
+import type { Context, Memo } from './context.ts'
+import type { Authenticated, VerifiedAccess } from './guard.ts'
 import { authFromChecked, checkedBefore, runGuard, verifyPresentedAccess } from './guard.ts'
-import type { TokenGuardOptions } from './guard-options.ts'
+import type { ParsedGuardOptions, TokenGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
 import { checkBlind } from './blind.ts'
 
@@ -14,6 +16,19 @@ export function createRequireJwt<Claims extends object>(
   context: Context<Claims>,
 ): (options?: TokenGuardOptions) => Guard {
   const { core, options: kit } = context
+
+  function judge(
+    { text, claims }: VerifiedAccess,
+    memo: Memo,
+    parsed: ParsedGuardOptions<Claims>,
+  ): MaybePromise<Authenticated<Claims>> {
+    const known = checkedBefore(memo, text)
+    if (known !== null) return { auth: authFromChecked<Claims>(claims, known), record: known }
+    const byToken = () => ({ auth: authFromClaims<Claims>(claims), record: null })
+    if (core.follower.blindness() === null) return byToken()
+    return checkBlind(context, claims, parsed).then(byToken)
+  }
+
   return function requireJwt(options = {}) {
     const parsed = parseGuardOptions<Claims>('requireJwt', options, {
       onStoreFailure: core.settings.onStoreFailure,
@@ -23,12 +38,11 @@ export function createRequireJwt<Claims extends object>(
       name: 'requireJwtMiddleware',
       accepts: 'access',
       scheme: 'Bearer',
-      async authenticate(req, presented) {
-        const { text, claims } = await verifyPresentedAccess(context, req, presented)
-        const known = checkedBefore(context, req, text)
-        if (known !== null) return { auth: authFromChecked<Claims>(claims, known), record: known }
-        if (core.follower.blindness() !== null) await checkBlind(context, claims, parsed)
-        return { auth: authFromClaims<Claims>(claims), record: null }
+      authenticate(req, presented, memo) {
+        const access = verifyPresentedAccess(context, req, presented, memo)
+        return access instanceof Promise
+          ? access.then((verified) => judge(verified, memo, parsed))
+          : judge(access, memo, parsed)
       },
     })
   }

@@ -1,9 +1,17 @@
 import type { RegisteredClaims } from '../lib/auth.ts'
 import type { Context } from './context.ts'
 import type { Guard } from './as-guard.ts'
+import type { Authenticated, FoundSession } from './guard.ts'
 import { authFromRecord, checkPresentedSession, runGuard } from './guard.ts'
 import type { SessionGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
+
+function authenticated<Claims extends object>({
+  session,
+  cached,
+}: FoundSession): Authenticated<Claims> {
+  return { auth: authFromRecord<Claims>('session', session, !cached), record: session }
+}
 
 /**
  * Makes `requireSession`: a session token by cookie or `Authorization: Session`, and the store is
@@ -25,9 +33,9 @@ export function createRequireSession<Claims extends object = RegisteredClaims>(
       name: 'requireSessionMiddleware',
       accepts: 'session',
       scheme: 'Session',
-      async authenticate(req, presented) {
-        const { session, cached } = await checkPresentedSession(context, req, presented, near)
-        return { auth: authFromRecord<Claims>('session', session, !cached), record: session }
+      authenticate(req, presented, memo) {
+        const found = checkPresentedSession(context, req, presented, memo, near)
+        return found instanceof Promise ? found.then(authenticated<Claims>) : authenticated(found)
       },
     })
   }
