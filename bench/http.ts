@@ -11,15 +11,25 @@ import type { ServerFacts, ServerQuestion, ServerSettings } from './http/server.
 import type { Credential, Servers } from './http/contender.ts'
 import type { Child } from './support/children.ts'
 import { startPinnedChild } from './support/children.ts'
-import { SERVER_CORE } from './support/pin.ts'
+import { ALL_CORES, SERVER_CORE } from './support/pin.ts'
 import { startBench } from './support/postgres.ts'
 import { formatTable, median, quantile } from './support/report.ts'
+import { forEachOf } from './support/sessions.ts'
 
 const SESSIONS = 500
 const CONNECTIONS = 64
 const SLICE_SECONDS = 1
+/**
+ * Load before each slice that is not counted: after a minute without work a process pays for its
+ * caches, and on a virtual machine for its memory, many times what a guard costs.
+ */
+const WARM_UP_SECONDS = 1
 /** So many contenders share the slice of bare Express before and the one after them. */
-const BETWEEN_BARE = 2
+const BETWEEN_BARE = 3
+/** In so many of the rounds requests are sent one at a time as well. */
+const ALONE_ROUNDS = 3
+const STARTING_AT_ONCE = 4
+const CHECK_TIMEOUT_MS = 10_000
 
 /** A contender that runs. */
 interface Running {
@@ -67,12 +77,13 @@ export async function measureHttp(
   const running: Running[] = []
   try {
     const wanted = new Set<ContenderName>(['bare', ...names])
-    for (const name of CONTENDER_NAMES.filter((one) => wanted.has(one))) {
-      const started = await start(name, servers)
-      running.push(started)
-      await check(started)
-    }
-    return await compare(running, rounds)
+    const starting = CONTENDER_NAMES.filter((one) => wanted.has(one))
+    await forEachOf(starting, STARTING_AT_ONCE, async (name) => {
+      running.push(await start(name, servers))
+    })
+    const inOrder = starting.flatMap((name) => running.filter((one) => one.name === name))
+    for (const started of inOrder) await check(started)
+    return await compare(inOrder, rounds)
   } finally {
     for (const { child, credentialsFile } of running) {
       await child.stop()
@@ -85,7 +96,8 @@ export async function measureHttp(
 
 async function start(contender: ContenderName, servers: Servers): Promise<Running> {
   const settings: ServerSettings = { contender, servers, sessions: SESSIONS }
-  const child = await startPinnedChild(SERVER_CORE, 'http/server.ts', JSON.stringify(settings))
+  const child = await startPinnedChild(ALL_CORES, 'http/server.ts', JSON.stringify(settings))
+  child.pin(SERVER_CORE)
   const facts = await ask<ServerFacts>(child, 'facts')
   const credentialsFile = join(tmpdir(), `latchkey-bench-${process.pid}-${contender}`)
   // The last one is revoked by the check.
@@ -98,7 +110,12 @@ async function start(contender: ContenderName, servers: Servers): Promise<Runnin
 /** Only what tells good from bad takes part. */
 async function check({ name, child, facts }: Running): Promise<void> {
   const expectStatus = async (expected: number, what: string, credential: Credential = {}) => {
-    const { status } = await fetch(`http://127.0.0.1:${facts.port}/`, { headers: credential })
+    const answer = await fetch(`http://127.0.0.1:${facts.port}/`, {
+      headers: credential,
+      signal: AbortSignal.timeout(CHECK_TIMEOUT_MS),
+    })
+    await answer.arrayBuffer()
+    const { status } = answer
     if (status !== expected) throw new Error(`${name} answers ${status} to ${what}`)
   }
   if (name === 'bare') return expectStatus(200, 'anybody')
@@ -142,7 +159,7 @@ async function compare(running: readonly Running[], rounds: number): Promise<Htt
       }
       before = after
     }
-    if (round > 0) {
+    if (round > Math.max(0, rounds - ALONE_ROUNDS)) {
       for (const contender of running) {
         const { facts, credentialsFile } = contender
         const { p50 } = await load(facts.port, credentialsFile, {
@@ -158,6 +175,7 @@ async function compare(running: readonly Running[], rounds: number): Promise<Htt
 
 async function measure(contender: Running): Promise<Slice> {
   const { child, facts, credentialsFile } = contender
+  await load(facts.port, credentialsFile, { connections: CONNECTIONS, seconds: WARM_UP_SECONDS })
   const before = await ask<number>(child, 'cpu')
   const result = await load(facts.port, credentialsFile, {
     connections: CONNECTIONS,

@@ -2,11 +2,13 @@ import type { ChildProcess, ForkOptions } from 'node:child_process'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { canPin } from './pin.ts'
+import { canPin, pin } from './pin.ts'
 
 /** A process that answers each question with one answer; both travel as JSON. */
 export interface Child {
   ask<Answer>(question: unknown): Promise<Answer>
+  /** Keeps it on these processors from now on, where that can be had. */
+  pin(cores: string): void
   stop(): Promise<void>
 }
 
@@ -35,6 +37,9 @@ async function startFork(file: string, args: string[], options: ForkOptions): Pr
       child.send(JSON.stringify(question))
       const answer: Answer = JSON.parse(await text)
       return answer
+    },
+    pin(cores) {
+      if (canPin() && child.pid !== undefined) pin(child.pid, cores)
     },
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null) return

@@ -22,7 +22,8 @@ export function pinSelf(): boolean {
   return canPin() && pin(process.pid, LOAD_CORE)
 }
 
-function pin(pid: number, cores: string): boolean {
+/** Keeps a process with all of its threads on these processors; whether that could be done. */
+export function pin(pid: number, cores: string): boolean {
   try {
     execFileSync('taskset', ['-a', '-c', '-p', cores, String(pid)], { stdio: 'ignore' })
     return true
