@@ -35,8 +35,8 @@ from (
  * Many at once, and nothing is written: `$2` sids, `$3` seed hashes, `$4` jtis, one of each a check. A row
  * for each session that is alive, as above and then the number of its check.
  *
- * Each is looked up by itself, whatever the planner thinks of the table, and the server is asked first
- * whether it may answer at all.
+ * Each is looked up by itself, whatever the planner thinks of the table, and after the server was asked
+ * whether it may answer at all: what is looked up depends on its time.
  */
 export function checksSql(names: Names): string {
   return `select ${columnsOf('s')}, c.now,
@@ -45,8 +45,9 @@ export function checksSql(names: Names): string {
     select from ${names.denied} d where d.sid = a.sid and d.jti = a.jti and d.expires_at > c.now
   ) as denied, a.n
 from (select ${clock('$1::bigint')} as now, ${refusedSql(names)} as refused offset 0) c
-  cross join lateral unnest(case when c.refused is null then $2::text[] end, $3::text[], $4::text[])
-    with ordinality a(sid, seed_hash, jti, n)
-  cross join lateral (select ${columnsOf('s')} from ${names.session} s where s.sid = a.sid offset 0) s
-where not ${isOver('c.now', 's.')}`
+  cross join unnest($2::text[], $3::text[], $4::text[]) with ordinality a(sid, seed_hash, jti, n)
+  cross join lateral (
+    select ${columnsOf('s')} from ${names.session} s
+    where s.sid = a.sid and not ${isOver('c.now', 's.')} offset 0
+  ) s`
 }

@@ -106,6 +106,14 @@ async function expectOutage(node: HttpClient, tokens: Tokens): Promise<void> {
   }
 }
 
+/** Rejects with what all of them were refused by. */
+async function together(...calls: Promise<unknown>[]): Promise<never> {
+  const codes = (await Promise.allSettled(calls)).map((one) =>
+    one.status === 'rejected' ? one.reason.code : one.value,
+  )
+  throw Object.assign(new Error('refused'), { code: [...new Set(codes)].join() })
+}
+
 describe('an address that leads to a standby', () => {
   beforeAll(async () => follow())
 
@@ -183,14 +191,16 @@ describe('an address that leads to a standby', () => {
       'check what is there': async () => late.check({ sid, seedHash, idleTimeoutMs: HOUR }),
       'check what is not': async () => late.check({ sid: gone.sid, seedHash, idleTimeoutMs: HOUR }),
       'look at what is there': async () => late.check({ sid, peek: true, idleTimeoutMs: HOUR }),
-      async 'check many at once'() {
+      'check many at once': async () => {
         const input = { sid, seedHash, peek: true, idleTimeoutMs: HOUR }
-        const checks = [late.check(input), late.check({ ...input, sid: gone.sid })]
-        const codes = (await Promise.allSettled(checks)).map((one) =>
-          one.status === 'rejected' ? one.reason.code : one.value,
-        )
-        throw Object.assign(new Error('refused'), { code: [...new Set(codes)].join() })
+        return together(late.check(input), late.check({ ...input, sid: gone.sid }))
       },
+      'check many at once that are not': async () => {
+        const input = { sid: gone.sid, idleTimeoutMs: HOUR }
+        return together(late.check(input), late.check(input))
+      },
+      'revoke many at once that are not': async () =>
+        together(late.revoke({ sid: gone.sid }), late.revoke({ sid: gone.sid })),
       'rotate what is not': async () => late.rotate({ ...rotation, onReuse: 'session' }),
       'rotate what is not, of a user': async () => late.rotate({ ...rotation, onReuse: 'user' }),
       'revoke what is not': async () => late.revoke({ sid: gone.sid }),
