@@ -85,6 +85,11 @@ export const AUDIT_ROW: string = `at bigint, ${AUDIT_COLUMNS.map(
   (column) => `${column} ${column === 'detail' ? 'json' : 'text'}`,
 ).join(', ')}`
 
+/** An event that a statement takes as JSON, as `e`. */
+export function eventOf(json: string): string {
+  return `json_to_record(${json}::text::json) e(${AUDIT_ROW})`
+}
+
 /**
  * Writes events of a change into the trail.
  *

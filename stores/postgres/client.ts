@@ -52,3 +52,10 @@ export interface OwnClient extends PostgresClient {
 export function isPool(client: PostgresPool | PostgresClient): client is PostgresPool {
   return 'totalCount' in client
 }
+
+/** How many connections a pool makes at most; 1 for a client. */
+export function connectionsOf(client: PostgresPool | PostgresClient): number {
+  if (!isPool(client)) return 1
+  const { options } = client
+  return 'max' in options && typeof options.max === 'number' ? options.max : 10
+}

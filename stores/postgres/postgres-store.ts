@@ -3,7 +3,7 @@ import { PostgresAudit } from './audit.ts'
 import { PostgresFeed } from './feed.ts'
 import { inspectPostgres } from './inspect.ts'
 import { PostgresChecks } from './checks.ts'
-import { isPool } from './client.ts'
+import { connectionsOf, isPool } from './client.ts'
 import { createListener } from './listener.ts'
 import type { MigrationResult } from './migrate.ts'
 import { migrate } from './migrate.ts'
@@ -12,6 +12,7 @@ import type { PostgresStoreOptions } from './options.ts'
 import { parsePostgresOptions } from './options.ts'
 import { PostgresPruner } from './prune.ts'
 import { pruneByItself } from './prune-timer.ts'
+import { PostgresRevocations } from './revocations.ts'
 import { createRunner } from './runner.ts'
 import { PostgresService } from './service.ts'
 import { PostgresSessions } from './sessions.ts'
@@ -65,6 +66,14 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
   const tellFeed = () => (isPool(client) ? notifier.tell() : undefined)
   const sessions = new PostgresSessions(runner, names, clock, tellFeed)
   const checks = new PostgresChecks(runner, names, clock, settings.operationTimeoutMs)
+  const revocations = new PostgresRevocations({
+    runner,
+    names,
+    clock,
+    tellFeed,
+    timeoutMs: settings.operationTimeoutMs,
+    connections: connectionsOf(client),
+  })
   const service = new PostgresService(runner, names, clock, tellFeed)
   const audit = new PostgresAudit(runner, names)
   const feed = new PostgresFeed({ listener, names, retentionMs: feedRetentionMs, clock })
@@ -78,7 +87,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     check: async (input) => checks.check(input),
     rotate: async (input) => sessions.rotate(input),
     update: async (input) => sessions.update(input),
-    revoke: async (input) => sessions.revoke(input),
+    revoke: async (input) => revocations.revoke(input),
     revokeUser: async (input) => sessions.revokeUser(input),
     list: async (input) => sessions.list(input),
     deny: async (input) => sessions.deny(input),

@@ -188,7 +188,8 @@ function isFatal(error: unknown): boolean {
   return !isServers || /^(?:08|57P)/.test(code) || UNPREPARED.has(code)
 }
 
-function codeOf(error: unknown): string {
+/** The server's code of an error; '' where it is none of the server's. */
+export function codeOf(error: unknown): string {
   return typeof error === 'object' &&
     error !== null &&
     'code' in error &&

@@ -1,4 +1,4 @@
-import { AUDIT_ROW, writeAuditSql } from './audit-row.ts'
+import { eventOf, writeAuditSql } from './audit-row.ts'
 import type { Names } from './names.ts'
 import { columnsOf } from './record.ts'
 import { rotateSql } from './rotate-sql.ts'
@@ -13,7 +13,6 @@ export interface SessionStatements {
   readonly rotate: Statement
   readonly updateAttributes: Statement
   readonly updateData: Statement
-  readonly revoke: Statement
   readonly revokeUser: Statement
   readonly list: Statement
   readonly deny: Statement
@@ -28,7 +27,6 @@ export function sessionStatements(names: Names, isInTransaction: boolean): Sessi
     rotate: statement('rotate', rotateSql(names, told)),
     updateAttributes: statement('update_attributes', updateSql(names, 'attributes', 'ver', told)),
     updateData: statement('update_data', updateSql(names, 'data', 'data_ver', told)),
-    revoke: statement('revoke', revokeSql(names, told)),
     revokeUser: statement('revoke_user', revokeUserSql(names, told)),
     list: statement('list', listSql(names)),
     deny: statement('deny', denySql(names, told)),
@@ -71,28 +69,6 @@ function updateSql(
   ${writeAuditSql(names, `decided d, ${eventOf('$6')} where d.outcome = 'updated' and $6::text is not null`)}
 )
 select outcome, ${columnsOf('decided')}${isTold ? told(`outcome = 'updated'`) : ''} from decided`
-}
-
-/** `$2` lock_timeout, `$3` sid, `$4` `$5` owner's tenant and id, `$6` seed hash, `$7` audit. */
-function revokeSql(names: Names, told: Told): string {
-  const now = clock('$1::bigint')
-  const user = { tenant: 'd.tenant', user_id: 'd.user_id' }
-  return `with ended as (
-  delete from ${names.session} s where s.sid = $3::text and ${PATIENCE}
-    and ($5::text is null or (s.tenant = $4::text and s.user_id = $5::text))
-    and ($6::text is null or s.seed_hash = $6::text) and not ${isOver(now, 's.')}
-  returning ${columnsOf('s')}
-), told as (
-  insert into ${names.feed} (at, sid) select ${now}, sid from ended
-), audited as (
-  ${writeAuditSql(names, `ended d, ${eventOf('$7')} where $7::text is not null`, user)}
-)
-select ${columnsOf('ended')}${told('true')} from ended`
-}
-
-/** An event that a statement takes as JSON. */
-function eventOf(parameter: string): string {
-  return `json_to_record(${parameter}::text::json) e(${AUDIT_ROW})`
 }
 
 function revokeUserSql(names: Names, told: Told): string {

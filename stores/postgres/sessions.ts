@@ -9,8 +9,6 @@ import type {
   ListInput,
   Page,
   ReplaceInput,
-  RevokeInput,
-  RevokeResult,
   RevokeUserInput,
   RevokeUserResult,
   RotateInput,
@@ -122,19 +120,6 @@ export class PostgresSessions {
       ? { ver: input.ver + 1, attributes: structuredClone(input.attributes) }
       : { dataVer: input.dataVer + 1, data: structuredClone(input.data) }
     return { outcome: 'updated', session: { ...session, ...written } }
-  }
-
-  async revoke({ sid, owner, seedHash, audit }: RevokeInput): Promise<RevokeResult> {
-    const row = await this.#one(this.#statements.revoke, [
-      sid,
-      owner?.tenant ?? null,
-      owner?.id ?? null,
-      seedHash ?? null,
-      auditText(audit),
-    ])
-    if (row === undefined) return { outcome: 'gone' }
-    this.#tellFeed()
-    return { outcome: 'revoked', session: decodeSession(row, 0) }
   }
 
   async revokeUser({ user, except, audit }: RevokeUserInput): Promise<RevokeUserResult> {

@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
 import type { Pool } from 'pg'
+import { createNames } from '../../stores/postgres/names.ts'
 import type { PostgresStore } from '../../stores/postgres.ts'
 import { postgresStore } from '../../stores/postgres.ts'
 import { closeKits } from '../support/kit.ts'
@@ -11,7 +12,7 @@ import { sharedPostgresUrl } from '../support/postgres-server.ts'
 import { until } from '../support/redis-commands.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
-import { newUser } from './contract/support.ts'
+import { newUser, open, parallel } from './contract/support.ts'
 import { backendsOf, closeNodes, openNode, poolOf } from './postgres/node.ts'
 import { newSchema, useDatabase } from './postgres/open.ts'
 
@@ -28,6 +29,7 @@ const SERVER = {
 }
 
 const database = useDatabase(sharedPostgresUrl)
+const names = createNames(database.schema, 'latchkey_')
 const cleanUps: (() => unknown)[] = []
 
 afterEach(async () => {
@@ -120,6 +122,43 @@ describe('a server that takes longer to be connected to than an operation may ta
   })
 })
 
+describe('a thousand revocations at once, on ten connections to a server that is far away', () => {
+  it('are all acknowledged, in the trail and heard of; who is checked meanwhile is not held up', async () => {
+    const near = database.store()
+    const user = newUser()
+    const sids = await parallel(1000, async () => (await open(near)).sid)
+    const proxy = await newProxy()
+    const node = await openNode({
+      url: SERVER.url,
+      schema: database.schema,
+      via: proxy,
+      pool: { max: 10, connectionTimeoutMillis: 20_000 },
+      // Ten at a time would be a quarter of them.
+      store: { operationTimeout: '5s' },
+      options: { storeDeadline: '5s' },
+    })
+    const tokens = await node.login(user.id)
+    proxy.delay(200)
+    const revoking = sids.map(async (sid) => node.latchkey.sessions.revoke(sid))
+    const checking = node.get('/sensitive', tokens)
+    const results = await Promise.allSettled(revoking)
+    expect(results.filter(({ status }) => status === 'rejected')).toEqual([])
+    expect(results.every((one) => one.status === 'fulfilled' && one.value)).toBe(true)
+    expect(await checking).toMatchObject({ status: 200 })
+    const counts = [
+      `select count(*)::int from ${names.session} where sid = any($1)`,
+      `select count(distinct session_id)::int from ${names.audit}
+       where type = 'session_revoked' and session_id = any($1)`,
+      `select count(distinct sid)::int from ${names.feed} where ver is null and sid = any($1)`,
+    ]
+    const counted = counts.map(async (text) => {
+      const { rows } = await database.pool.query<{ count: number }>(text, [sids])
+      return rows[0]?.count
+    })
+    expect(await Promise.all(counted)).toEqual([0, 1000, 1000])
+  })
+})
+
 describe('a connection that is made when its operation is nearly over', () => {
   it('is not closed for that: the next operation has its answer', async () => {
     const proxy = await newProxy()
@@ -172,12 +211,12 @@ describe('a connection of the feed that is still being made', () => {
   })
 
   it('is closed with the store, whatever the server says', async () => {
-    const open = new Set<Socket>()
+    const connected = new Set<Socket>()
     let taken = 0
     const silent = createServer((socket) => {
       taken += 1
-      open.add(socket)
-      socket.on('error', () => {}).on('close', () => open.delete(socket))
+      connected.add(socket)
+      socket.on('error', () => {}).on('close', () => connected.delete(socket))
       socket.resume()
     })
     silent.listen(0, '127.0.0.1')
@@ -188,7 +227,7 @@ describe('a connection of the feed that is still being made', () => {
     await until('it is taken', async () => taken === 1)
     await store.close()
     await expect(read).rejects.toThrow('ended')
-    await until('it is closed', async () => open.size === 0)
+    await until('it is closed', async () => connected.size === 0)
     expect(taken).toBe(1)
   })
 })

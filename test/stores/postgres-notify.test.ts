@@ -65,6 +65,10 @@ const changes: Readonly<Record<string, (at: PostgresStore) => Promise<unknown>>>
     return at.update({ sid, ver: 0, attributes })
   },
   revoke: async (at) => at.revoke({ sid: (await open(at)).sid }),
+  async 'many that are revoked at once'(at) {
+    const sessions = [await open(at), await open(at)]
+    return Promise.all(sessions.map(async ({ sid }) => at.revoke({ sid })))
+  },
   revokeUser: async (at) => at.revokeUser({ user: (await open(at)).user }),
   async 'a denied token'(at) {
     const { sid } = await open(at)
@@ -122,6 +126,8 @@ describe('who follows the feed is notified', () => {
     await check(store, sid)
     await store.rotate(refresh(session))
     await store.revoke({ sid, seedHash: hash() })
+    const forged = [hash(), hash()].map(async (seedHash) => store.revoke({ sid, seedHash }))
+    await Promise.all(forged)
     await store.revokeUser({ user, except: sid })
     await store.update({ sid, ver: 7, attributes: session.attributes })
     await store.deny({ sid, jti: random(16), expiresAt: 1 })
