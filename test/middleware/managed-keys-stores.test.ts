@@ -1,68 +1,12 @@
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals'
-import { Redis } from 'ioredis'
 import { decodeJwt, decodeProtectedHeader } from 'jose'
-import { Pool } from 'pg'
 import request from 'supertest'
 import { atPace } from '../../lib/managed-keys-options.ts'
 import type { Store } from '../../lib/store.ts'
-import { postgresStore } from '../../stores/postgres.ts'
-import { redisStore } from '../../stores/redis.ts'
 import type { Login, TestKit, TestOptions } from '../support/kit.ts'
 import { closeKits, HOUR, MINUTE, openKit, pause, spyOn, until } from '../support/kit.ts'
-import { sharedPostgresUrl } from '../support/postgres-server.ts'
-import { sharedRedisUrl } from '../support/redis-server.ts'
-import { newSchema } from '../stores/postgres/open.ts'
-import { newPrefix } from '../stores/redis/open.ts'
-
-/** A place that several nodes share, each by connections of its own. */
-interface Place {
-  open(): Promise<Store>
-  close(): Promise<void>
-}
-
-function onRedis(): Place {
-  const prefix = newPrefix()
-  const clients: Redis[] = []
-  const stores: Store[] = []
-  return {
-    async open() {
-      const client = new Redis(sharedRedisUrl())
-      const store = redisStore({ client, prefix })
-      clients.push(client)
-      stores.push(store)
-      return store
-    },
-    async close() {
-      await Promise.all(stores.map(async (store) => store.close()))
-      for (const client of clients) client.disconnect()
-    },
-  }
-}
-
-function onPostgres(): Place {
-  const schema = newSchema()
-  const pools: Pool[] = []
-  const stores: Store[] = []
-  return {
-    async open() {
-      const pool = new Pool({
-        connectionString: sharedPostgresUrl(),
-        connectionTimeoutMillis: 10_000,
-        max: 5,
-      })
-      const store = postgresStore({ pool, schema, pruneInterval: false, operationTimeout: '10s' })
-      await store.migrate()
-      pools.push(pool)
-      stores.push(store)
-      return store
-    },
-    async close() {
-      await Promise.all(stores.map(async (store) => store.close()))
-      await pools[0]?.query(`drop schema "${schema}" cascade`)
-      await Promise.all(pools.map(async (pool) => pool.end()))
-    },
-  }
-}
+import type { Place } from '../support/places.ts'
+import { onPostgres, onRedis } from '../support/places.ts'
 
 const places: Place[] = []
 

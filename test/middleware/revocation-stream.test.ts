@@ -1,62 +1,19 @@
 import { connect } from 'node:net'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import request from 'supertest'
-import type { ServerSentEvent } from '../../lib/event-stream.ts'
-import { EventStreamParser } from '../../lib/event-stream.ts'
-import { parseFrame } from '../../lib/feed-frame.ts'
 import { REVOKED } from '../../lib/heard-set.ts'
 import type { KitSetup, TestKit } from '../support/kit.ts'
 import { MINUTE, closeKits, openKit, sendRaw, until } from '../support/kit.ts'
+import { hangUpAll, listenTo } from '../support/revocation-stream.ts'
 import { CREDENTIAL, askServices } from '../support/services.ts'
 
-const streams = new Set<AbortController>()
-
 afterEach(async () => {
-  for (const stream of streams) stream.abort()
-  streams.clear()
+  hangUpAll()
   await closeKits()
 })
 
 async function openIssuer(setup: KitSetup = {}): Promise<TestKit> {
   return openKit({ ...setup, options: { services: askServices, ...setup.options } })
-}
-
-/** A service that listens with nothing but HTTP. */
-async function listenTo(kit: TestKit, lastId?: string) {
-  const call = new AbortController()
-  streams.add(call)
-  const response = await fetch(`http://127.0.0.1:${kit.port}/auth/revocations`, {
-    headers: {
-      Authorization: CREDENTIAL,
-      ...(lastId === undefined ? {} : { 'Last-Event-ID': lastId }),
-    },
-    signal: call.signal,
-  })
-  const events: ServerSentEvent[] = []
-  const state = { over: false }
-  void read().finally(() => (state.over = true))
-
-  async function read(): Promise<void> {
-    const parser = new EventStreamParser(1_000_000)
-    const reader = response.body?.getReader()
-    for (;;) {
-      const piece = await reader?.read().catch(() => undefined)
-      if (piece?.value === undefined) return
-      events.push(...parser.push(piece.value))
-    }
-  }
-
-  const frames = () =>
-    events.filter(({ event }) => event === 'feed').map(({ data }) => parseFrame(data))
-  return {
-    response,
-    state,
-    frames,
-    entries: () => frames().flatMap(({ entries }) => entries),
-    sids: () => frames().flatMap(({ entries }) => entries.map(({ sid }) => sid)),
-    lastId: () => events.findLast(({ id }) => id !== undefined)?.id,
-    hangUp: () => call.abort(),
-  }
 }
 
 describe('GET /revocations', () => {
@@ -164,7 +121,7 @@ describe('GET /revocations', () => {
     ear.hangUp()
     await a.latchkey.sessions.revoke(second ?? '')
     await b.latchkey.sessions.revoke(third ?? '')
-    const back = await listenTo(b, ear.lastId())
+    const back = await listenTo(b, { lastId: ear.lastId() })
     await until(() => back.sids().includes(second ?? '') && back.sids().includes(third ?? ''))
     expect(back.frames().at(0)?.more).toBe(false)
   })
