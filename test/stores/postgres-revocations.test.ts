@@ -338,6 +338,56 @@ describe('revocations that the server refuses together', () => {
   })
 })
 
+describe('revocations of which one raises an error at the server', () => {
+  let raising: string
+
+  /** The server says this code whenever that session is ended. */
+  async function raise(code: string, { sid }: SessionRecord): Promise<void> {
+    raising = `"${database.schema}".raising`
+    await database.pool.query(`
+      create function ${raising}() returns trigger language plpgsql as $$ begin
+        if old.sid = '${sid}' then raise exception 'no' using errcode = '${code}'; end if;
+        return old;
+      end $$;
+      create trigger raising before delete on ${names.session}
+        for each row execute function ${raising}()`)
+  }
+
+  afterEach(async () => {
+    await database.pool.query(`drop function ${raising}() cascade`)
+  })
+
+  it.each(['22023', '23514', '40001', 'P0001'])(
+    'are made without it where the error is of one alone (%s)',
+    async (code) => {
+      const sessions = await parallel(4, async () => open(store))
+      await raise(code, sessions[1]!)
+      const calls = sessions.map(async ({ sid }) => store.revoke({ sid }))
+      const results = await Promise.allSettled(calls)
+      const refused = { status: 'rejected', reason: { code } }
+      const revoked = { status: 'fulfilled', value: { outcome: 'revoked' } }
+      expect(results).toMatchObject([revoked, refused, revoked, revoked])
+      expect(await check(store, sessions[1]!.sid)).toBe('alive')
+    },
+  )
+
+  it.each(['53100', '57014', 'XX000'])(
+    'all fail where it may be of the server, and are not tried again (%s)',
+    async (code) => {
+      const sessions = await parallel(4, async () => open(store))
+      await raise(code, sessions[1]!)
+      let results: PromiseSettledResult<RevokeResult>[] = []
+      const tries = await counted(async () => {
+        const calls = sessions.map(async ({ sid }) => store.revoke({ sid }))
+        results = await Promise.allSettled(calls)
+      })
+      expect(tries).toBe(1)
+      for (const result of results) expect(result).toMatchObject({ reason: { code } })
+      for (const { sid } of sessions) expect(await check(store, sid)).toBe('alive')
+    },
+  )
+})
+
 describe('revocations whose connection is lost', () => {
   it('fail and are not made again: nobody knows whether they were made', async () => {
     const sessions = await parallel(5, async () => open(store))
