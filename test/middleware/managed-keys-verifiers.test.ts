@@ -68,7 +68,7 @@ async function atNode(node: TestKit, { bearer }: Login): Promise<number> {
 }
 
 describe('managed keys and verifiers by URL', () => {
-  it('rotate ten times on the times of production, without one token refused', async () => {
+  it('rotate on the times of production, without one token refused', async () => {
     // All clocks run alike and fast, so all times keep their proportions: two hundred and fifty seconds in one.
     // On a machine that stalls they stand still.
     const begun = loopTime()
@@ -152,10 +152,11 @@ describe('managed keys and verifiers by URL', () => {
     }
 
     const load = Promise.all([...nodes.map(issue), verifyOld()])
-    for (let waited = 0; kids.size < 11 && waited < 400_000; waited += 50) await pause(50)
+    // By the third rotation, the first two keys have been published, used, kept and dropped.
+    for (let waited = 0; kids.size < 4 && waited < 400_000; waited += 50) await pause(50)
     end.abort()
     await load
-    expect(kids.size).toBeGreaterThanOrEqual(11)
+    expect(kids.size).toBeGreaterThanOrEqual(4)
     expect([...answers.keys()]).toEqual(['good'])
     expect(answers.get('good')).toBeGreaterThan(200)
     // It never had to look for a key that it did not know: it asked when what it had was over.
