@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 
 import { freePort } from './redis-process.ts'
 import {
@@ -23,6 +25,9 @@ const PORT_ATTEMPTS = 5
 const SHARED_URL = 'LATCHKEY_TEST_POSTGRES_URL'
 /** Why globalSetup could not start one; only the tests that ask for it fail. */
 const SHARED_MISSING = 'LATCHKEY_TEST_POSTGRES_MISSING'
+
+/** Data to start from, of globalSetup: a copy is made in a tenth of the time that initdb takes. */
+const TEMPLATE = 'LATCHKEY_TEST_POSTGRES_TEMPLATE'
 
 /** Options of {@link startPostgres}. */
 export interface PostgresOptions {
@@ -98,6 +103,12 @@ async function prepareData(dir: string, { standbyOf }: PostgresOptions): Promise
   const { command } = postgresPrograms()
   const [data, passwordFile] = [join(dir, 'data'), join(dir, 'password')]
   if (existsSync(join(data, 'PG_VERSION'))) return readFileSync(passwordFile, 'utf8')
+  const template = process.env[TEMPLATE]
+  if (standbyOf === undefined && template !== undefined) {
+    const parts = [join(template, 'data'), join(template, 'password')]
+    await promisify(execFile)('cp', ['-a', ...parts, dir])
+    return readFileSync(passwordFile, 'utf8')
+  }
   const password = standbyOf === undefined ? randomUUID() : new URL(standbyOf.url).password
   writeFileSync(passwordFile, password, { mode: 0o600 })
   handOver(passwordFile)
@@ -238,11 +249,17 @@ export function sharedPostgresUrl(): string {
 export async function startSharedPostgres(): Promise<() => Promise<void>> {
   if (process.env[SHARED_URL] !== undefined) return async () => {}
   try {
+    const template = temporaryFolder()
+    handOver(template)
+    await prepareData(template, {})
+    process.env[TEMPLATE] = template
     const server = await startPostgres()
     process.env[SHARED_URL] = server.url
     return async () => {
       delete process.env[SHARED_URL]
+      delete process.env[TEMPLATE]
       await server.cleanUp()
+      rmSync(template, { recursive: true, force: true })
     }
   } catch (error) {
     process.env[SHARED_MISSING] = String(error)
