@@ -9,13 +9,14 @@ import { postgresStore } from '../stores/postgres.ts'
 import { redisStore } from '../stores/redis.ts'
 import { serveParent } from './support/children.ts'
 import { listen } from './support/listen.ts'
+import { SERVICE_CREDENTIAL } from './support/services.ts'
 import { forEachOf } from './support/sessions.ts'
 
 /** What a node is told at its start. */
 export interface NodeSettings {
   readonly server:
     | { readonly nodes: { host: string; port: number }[]; readonly cluster: boolean }
-    | { readonly postgres: string; readonly listen: boolean }
+    | { readonly postgres: string }
   readonly signingKey: SigningKeyInput
 }
 
@@ -33,9 +34,11 @@ const latchkey = createLatchkey({
   secrets: [randomBytes(32)],
   signingKeys: [settings.signingKey],
   store,
+  services: (req) => (req.headers.authorization === SERVICE_CREDENTIAL ? { id: 'bench' } : null),
   storeDeadline: '2s',
 })
 const app = express()
+app.use('/auth', latchkey.authRoutes())
 app.get('/jwt', latchkey.requireJwt(), (_req, res) => void res.json({}))
 app.post('/revoke/:sid', (req, res, next) => {
   latchkey.sessions.revoke(req.params.sid).then((ended) => res.json({ ended }), next)
@@ -48,7 +51,7 @@ function openStore(): Store {
   if ('postgres' in server) {
     const pool = new Pool({ connectionString: server.postgres, connectionTimeoutMillis: 2000 })
     // A machine that is busy with other things is to be seen in the figures, not to end the bench.
-    return postgresStore({ pool, listen: server.listen, operationTimeout: '2s' })
+    return postgresStore({ pool, operationTimeout: '2s' })
   }
   return redisStore({
     client: server.cluster ? new Cluster(server.nodes) : new Redis({ ...server.nodes[0] }),

@@ -26,8 +26,10 @@ interface Target {
   readonly store: Store
   /** Sessions that belong to nobody who is called with. */
   fill(count: number): Promise<void>
-  /** Null where there is no server. */
+  /** The least that asks the server for something, and that changes something; null without one. */
   readonly bare: { readonly read: Call; readonly write: Call } | null
+  /** Processor time of the server so far, in microseconds; NaN without one. */
+  serverMicros(): Promise<number>
   /** Lets the server settle after it was filled. */
   settle(): Promise<unknown>
   close(): Promise<void>
@@ -37,17 +39,15 @@ type Call = (input: CreateInput) => Promise<unknown>
 
 interface Operation {
   readonly name: string
-  readonly bare: 'read' | 'write'
   /** How many sessions the user has; 0 where the call opens the first. */
   readonly each: number
   readonly call: (store: Store) => Call
 }
 
 const OPERATIONS: readonly Operation[] = [
-  { name: 'open', bare: 'write', each: 0, call: (store) => async (input) => store.create(input) },
+  { name: 'open', each: 0, call: (store) => async (input) => store.create(input) },
   {
     name: 'find',
-    bare: 'read',
     each: 1,
     call:
       (store) =>
@@ -56,7 +56,6 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: 'rotate',
-    bare: 'write',
     each: 1,
     call:
       (store) =>
@@ -74,7 +73,6 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: 'list (3 sessions)',
-    bare: 'read',
     each: 3,
     call:
       (store) =>
@@ -83,7 +81,6 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: 'revoke',
-    bare: 'write',
     each: 1,
     call:
       (store) =>
@@ -92,7 +89,6 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: `revokeUser (${SESSIONS_A_USER} sessions)`,
-    bare: 'write',
     each: SESSIONS_A_USER,
     call:
       (store) =>
@@ -107,6 +103,7 @@ const TARGETS: Readonly<Record<StoreName, (slot: number) => Promise<Target>>> = 
     return {
       store,
       bare: null,
+      serverMicros: async () => NaN,
       fill: async (count) => create(store, count),
       settle: async () => undefined,
       close: async () => store.close(),
@@ -120,8 +117,14 @@ const TARGETS: Readonly<Record<StoreName, (slot: number) => Promise<Target>>> = 
     return {
       store,
       bare: {
-        read: async ({ session: { sid } }) => client.evalsha(sha, 1, `bare:${sid}`),
+        read: async ({ session: { sid } }) => client.get(`plain:${sid}`),
         write: async ({ session: { sid } }) => client.evalsha(sha, 1, `bare:${sid}`),
+      },
+      async serverMicros() {
+        const cpu = await client.info('cpu')
+        const seconds = (name: string) =>
+          Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(cpu)?.[1])
+        return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1_000_000
       },
       fill: async (count) => create(store, count),
       settle: async () => undefined,
@@ -146,6 +149,7 @@ where sid = $1 returning *`
         write: async ({ session: { sid } }) =>
           pool.query({ name: 'bare-write', text: update, values: [sid, Date.now()] }),
       },
+      serverMicros: async () => bench.cpuMicros(),
       fill: async (count) => fillSessions(bench, count, 'alive'),
       settle: async () => pool.query(`vacuum (analyze) ${names.session}`),
       close: async () => bench.close(),
@@ -173,16 +177,26 @@ export interface OperationRow {
   readonly perSecond: number
   readonly p50: number
   readonly p99: number
-  /** Rate of the operation, of the bare round trip's beside it; null without a server. */
-  readonly ofBare: number | null
+  /** Rate of the operation, of that of the bare read and write beside it; null without a server. */
+  readonly ofRead: number | null
+  readonly ofWrite: number | null
+  /** Processor time a call, microseconds; null without a server. */
+  readonly serverMicros: number | null
+  readonly nodeMicros: number
   /** Time of the call, of that in the smallest store, in the same round. */
   readonly growth: number
 }
 
-interface Run {
+interface Timed {
   readonly perSecond: number
   readonly times: readonly number[]
-  readonly ofBare: number
+  readonly serverMicros: number
+  readonly nodeMicros: number
+}
+
+interface Run extends Timed {
+  readonly ofRead: number
+  readonly ofWrite: number
 }
 
 /** @param sizes - how many sessions are in the store, the smallest first */
@@ -214,7 +228,7 @@ export async function measureOperations(
 
 /** Runs by store, each a list of rounds. The sizes take turns within a round. */
 async function measureOperation(
-  { name, each, bare, call }: Operation,
+  { name, each, call }: Operation,
   targets: readonly Target[],
   rounds: number,
   most: number,
@@ -230,24 +244,35 @@ async function measureOperation(
       )
       if (each > 0) await openAll(target.store, inputs, IN_FLIGHT)
       const items = inputs.filter((_, index) => index % Math.max(1, each) === 0)
-      const least = target.bare?.[bare]
-      const before = least === undefined ? NaN : (await timed(items, least)).perSecond
-      const own = await timed(items, call(target.store))
-      if (round > 0) runs[n]?.push({ ...own, ofBare: own.perSecond / before })
+      const { bare } = target
+      const read = bare === null ? NaN : (await timed(target, items, bare.read)).perSecond
+      const write = bare === null ? NaN : (await timed(target, items, bare.write)).perSecond
+      const own = await timed(target, items, call(target.store))
+      const ratios = { ofRead: own.perSecond / read, ofWrite: own.perSecond / write }
+      if (round > 0) runs[n]?.push({ ...own, ...ratios })
     }
   }
   return runs
 }
 
-async function timed(items: readonly CreateInput[], call: Call): Promise<Omit<Run, 'ofBare'>> {
+async function timed(target: Target, items: readonly CreateInput[], call: Call): Promise<Timed> {
   const times: number[] = []
+  const serverBefore = await target.serverMicros()
+  const nodeBefore = process.cpuUsage()
   const startedAt = performance.now()
   await forEachOf(items, IN_FLIGHT, async (item) => {
     const calledAt = performance.now()
     await call(item)
     times.push(performance.now() - calledAt)
   })
-  return { perSecond: (items.length * 1000) / (performance.now() - startedAt), times }
+  const seconds = (performance.now() - startedAt) / 1000
+  const { user, system } = process.cpuUsage(nodeBefore)
+  return {
+    perSecond: items.length / seconds,
+    times,
+    nodeMicros: (user + system) / items.length,
+    serverMicros: ((await target.serverMicros()) - serverBefore) / items.length,
+  }
 }
 
 function rowsOf(
@@ -260,15 +285,20 @@ function rowsOf(
   return sizes.map((sessions, n): OperationRow => {
     const own = runs[n] ?? []
     const times = own.flatMap((run) => run.times)
-    const ofBare = median(own.map((run) => run.ofBare))
+    const middle = (key: 'perSecond' | 'ofRead' | 'ofWrite' | 'serverMicros' | 'nodeMicros') =>
+      median(own.map((run) => run[key]))
+    const orNull = (value: number) => (Number.isNaN(value) ? null : value)
     return {
       store,
       operation,
       sessions,
-      perSecond: median(own.map((run) => run.perSecond)),
+      perSecond: middle('perSecond'),
       p50: quantile(times, 0.5),
       p99: quantile(times, 0.99),
-      ofBare: Number.isNaN(ofBare) ? null : ofBare,
+      ofRead: orNull(middle('ofRead')),
+      ofWrite: orNull(middle('ofWrite')),
+      serverMicros: orNull(middle('serverMicros')),
+      nodeMicros: middle('nodeMicros'),
       growth: median(own.map((run, round) => (smallest[round]?.perSecond ?? NaN) / run.perSecond)),
     }
   })
@@ -284,11 +314,15 @@ export function formatOperations(rows: readonly OperationRow[]): string {
       row.perSecond.toFixed(0),
       row.p50.toFixed(2),
       row.p99.toFixed(1),
-      row.ofBare?.toFixed(2) ?? '',
+      row.nodeMicros.toFixed(0),
+      row.serverMicros?.toFixed(0) ?? '',
+      row.ofRead?.toFixed(2) ?? '',
+      row.ofWrite?.toFixed(2) ?? '',
       ...sizes.slice(1).map((size) => growthOf(rows, row, size)),
     ])
   }
-  const head = ['', 'calls a second', 'p50 ms', 'p99 ms', 'rate, of a bare round trip']
+  const head = ['', 'calls a second', 'p50 ms', 'p99 ms', 'µs of node', 'µs of the server']
+  head.push('rate, of a bare read', 'rate, of a bare write')
   const growth = sizes.slice(1).map((size) => `time at ${size} sessions, of ${sizes[0] ?? 0}`)
   return formatTable([[...head, ...growth], ...table])
 }
