@@ -4,6 +4,7 @@ import type { Express } from 'express'
 import { createLatchkey, serviceSecrets } from 'latchkey'
 import { apiRoutes } from './api.ts'
 import type { Config } from './config.ts'
+import { issuerOf } from './config.ts'
 import { answerError, answerNotFound } from './errors.ts'
 import { pageRoutes } from './pages/index.ts'
 import { securityHeaders } from './security-headers.ts'
@@ -13,6 +14,8 @@ import type { Users } from './users.ts'
 /** What the app is made of. */
 export interface AppParts {
   readonly config: Config
+  /** Where it listens. */
+  readonly port: number
   readonly opened: OpenedStore
   readonly users: Users
 }
@@ -26,9 +29,9 @@ export interface ExampleApp {
 }
 
 /** Puts the example together. */
-export function createApp({ config, opened, users }: AppParts): ExampleApp {
+export function createApp({ config, port, opened, users }: AppParts): ExampleApp {
   const latchkey = createLatchkey({
-    issuer: config.issuer,
+    issuer: issuerOf(config, port),
     store: opened.store,
     // Nothing else is in a login, so nothing else is let in.
     credentials: ['username', 'password'],

@@ -4,8 +4,8 @@ import type { Duration, ServiceEntry, ServiceSecrets, SigningKeyInput } from 'la
 export interface Config {
   /** Where to listen, 0 for any free port. */
   readonly port: number
-  /** The app's name in tokens. Processes that share a store share it too, whatever their ports. */
-  readonly issuer: string
+  /** The app's name in tokens. Undefined: see {@link issuerOf}. */
+  readonly issuer?: string
   /** Where sessions are kept, one of these at most. None: in this process. */
   readonly redisUrl?: string
   readonly databaseUrl?: string
@@ -36,7 +36,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const signingKey = env['LATCHKEY_SIGNING_KEY']
   return {
     port: Number(port),
-    issuer: env['ISSUER'] ?? 'http://localhost:3000',
+    ...(env['ISSUER'] !== undefined && { issuer: env['ISSUER'] }),
     ...readStore(env),
     // An empty variable is an unset one; the kit judges what is in a set one.
     ...(secrets?.some((secret) => secret !== '') === true && { secrets }),
@@ -44,6 +44,15 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     ...readServices(env),
     transferMaxAuthAge: parseAge(env['TRANSFER_MAX_AUTH_AGE'] ?? '5m'),
   }
+}
+
+/**
+ * The app's name in tokens: where it listens. Processes that share a store share a name too, whatever
+ * their ports.
+ */
+export function issuerOf({ issuer, redisUrl, databaseUrl }: Config, port: number): string {
+  const isShared = redisUrl !== undefined || databaseUrl !== undefined
+  return issuer ?? `http://localhost:${isShared ? 3000 : port}`
 }
 
 function readStore(env: NodeJS.ProcessEnv): Pick<Config, 'redisUrl' | 'databaseUrl'> {

@@ -25,7 +25,7 @@ async function start(): Promise<void> {
   await once(server, 'listening')
 
   const port = portOf(server)
-  const example = createApp({ config, opened, users })
+  const example = createApp({ config, port, opened, users })
   server.on('request', (req, res) => void example.app(req, res))
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     // Once: who asks a second time gets the default, an end at once.

@@ -57,6 +57,14 @@ describe('the JSON routes of the example', () => {
     ])
   })
 
+  it('is named after the place where it listens, so that clients discover it there', async () => {
+    const metadata = await ask('/.well-known/oauth-authorization-server')
+    expect(await metadata.json()).toMatchObject({
+      issuer: example.url,
+      jwks_uri: `${example.url}/auth/.well-known/jwks.json`,
+    })
+  })
+
   it('answers a wrong password and an unknown user alike', async () => {
     const answers = await Promise.all(
       ['alice', 'mallory'].map(async (username) => {
