@@ -31,8 +31,10 @@ export function answer(
   if (onError !== undefined) {
     // To Express, throwing undefined is no error: what was refused would go on to the next handler.
     const fail = (cause: unknown) => next(new InternalError('onError failed', { cause }))
+    // Nor are falsy values, and `'route'` skips no more than the layer that refused.
+    const goOn = (said?: unknown) => next(typeof said === 'object' && said !== null ? said : error)
     try {
-      const returned: unknown = onError(error, req, res, next)
+      const returned: unknown = onError(error, req, res, goOn)
       // An async handler that fails must neither hang the request nor end the process.
       Promise.resolve(returned).catch(fail)
     } catch (cause) {

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals'
 import type { NextFunction, Request, Response } from 'express'
+import express from 'express'
 import request from 'supertest'
 import { memoryStore } from '../../middleware/index.ts'
 import type { AnyLatchkeyError, GuardOptions } from '../../middleware/index.ts'
@@ -606,6 +607,26 @@ describe('onError', () => {
       expect(res.text).not.toContain('passed')
     }
   })
+
+  it.each([undefined, null, 0, '', 'route', 'router'])(
+    'that goes on with %p lets nobody pass: the refusal goes to the app’s own error handler',
+    async (said) => {
+      const kit = await openKit({
+        options: { onError: (_error, _req, _res, next) => next(said) },
+        routes: (app, latchkey) => {
+          const router = express.Router()
+          router.use(latchkey.requireJwt())
+          app.use('/mine', router)
+          app.use(echo)
+        },
+      })
+      for (const path of ['/mine', '/jwt', '/auth/session', '/auth/nothing']) {
+        const res = await request(kit.server).get(path)
+        expect([path, res.status]).toEqual([path, path === '/auth/nothing' ? 404 : 401])
+        expect(res.text).not.toContain('passed')
+      }
+    },
+  )
 
   it('may hand the error on to the app’s own error handler, status and headers with it', async () => {
     const kit = await openKit({
