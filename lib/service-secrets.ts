@@ -57,7 +57,9 @@ function parseEntry(
   entry: string | readonly string[] | ServiceEntry,
 ): readonly [string, { readonly service: Service; readonly hashes: readonly Buffer[] }] {
   const path = `serviceSecrets[${JSON.stringify(id)}]`
-  const whole = typeof entry === 'string' || isList(entry) ? { hash: entry } : entry
+  // What is not there, as a variable of the environment, is a hash that is missing.
+  const isHashes = typeof entry !== 'object' || isList(entry)
+  const whole: Omit<ServiceEntry, 'hash'> & { hash?: unknown } = isHashes ? { hash: entry } : entry
   rejectUnknownOptions(path, whole, ['hash', 'scope', 'audiences'])
   const { hash: given, scope, audiences } = whole
   const service = { id, scope, audiences }

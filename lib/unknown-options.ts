@@ -8,7 +8,8 @@ const MAX_TYPOS = 2
  * @param path - where the options stand in the whole, such as `cookies`; `''` at the top
  * @param unknown - what the caller wrote, or the rest of it once the known options are taken out
  * @param known - the names that exist here
- * @throws {ConfigError} `invalid_option` for the first unknown key, with the likely spelling
+ * @throws {ConfigError} `invalid_option` for the first unknown key, with the likely spelling, and for
+ *   what is no object
  * @internal
  */
 export function rejectUnknownOptions(
@@ -16,7 +17,15 @@ export function rejectUnknownOptions(
   unknown: object,
   known: readonly string[],
 ): void {
-  const stranger = Object.keys(unknown).find((key) => !known.includes(key))
+  // Options come from JavaScript as well, and from an environment that lacks what they name.
+  const given: unknown = unknown
+  if (typeof given !== 'object' || given === null) {
+    throw new ConfigError(
+      path === '' ? 'options' : path,
+      `must be an object of ${known.join(', ')}`,
+    )
+  }
+  const stranger = Object.keys(given).find((key) => !known.includes(key))
   if (stranger === undefined) return
   const suggestion = nearest(stranger, known)
   throw new ConfigError(

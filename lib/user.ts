@@ -21,7 +21,7 @@ export function parseUserRef(
   if (!isIdentifier(id) || !(tenant === '' || isIdentifier(tenant))) {
     throw new AuthError(
       'user_invalid',
-      'a user id or tenant is 1 to 255 well-formed characters without control characters',
+      'a user id or tenant is a text of 1 to 255 well-formed characters, none of them control characters',
     )
   }
   return { tenant, id }

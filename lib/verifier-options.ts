@@ -167,7 +167,9 @@ function parseJwks(jwks: unknown): URL | PublicKeySet {
 
 function parseFeed(feed: unknown): RemoteFeed | null {
   if (feed === undefined) return null
-  if (typeof feed === 'object' && feed !== null && 'connect' in feed) {
+  const connect =
+    typeof feed === 'object' && feed !== null && 'connect' in feed ? feed.connect : undefined
+  if (typeof connect === 'function') {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only remoteFeed makes one
     return feed as RemoteFeed
   }

@@ -64,6 +64,9 @@ describe('a check of secrets', () => {
     ['a misspelt member', { orders: { hash: one.hash, scopes: [] } }],
     ['a list', [one.hash]],
     ['nothing', null],
+    ['a hash that the environment lacks', { orders: undefined }],
+    ['an entry that is none', { orders: null }],
+    ['a number', { orders: 7 }],
   ])('refuses %s at start, and does not repeat it', (_, services) => {
     let message = ''
     try {

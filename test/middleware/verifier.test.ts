@@ -450,6 +450,7 @@ describe('createVerifier', () => {
     ['an empty set of keys', { jwks: { keys: [] } }, 'jwks'],
     ['a private key', { jwks: { keys: [jwk] } }, 'jwks'],
     ['a key that would be ignored', { jwks: { keys: [...jwks.keys, { kid: 'x' }] } }, 'jwks'],
+    ['a feed that cannot connect', { feed: { connect: true } as never }, 'feed'],
     ['a feed by its URL', { feed: 'https://app.example/auth/revocations' }, 'feed'],
     ['a life without unit', { accessTokenTtl: 900 }, 'accessTokenTtl'],
     ['another policy', { onStoreFailure: 'pass' }, 'onStoreFailure'],
