@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import type { ParseArgsConfig } from 'node:util'
+import { StoreUnavailable } from '../../lib/errors.ts'
 
 /** What a command has of the world. */
 export interface CommandIo {
@@ -60,6 +61,10 @@ export function messageOf(error: unknown): string {
   const errors = memberOf(error, 'errors')
   if (Array.isArray(errors)) return messageOf(errors[0])
   const message = memberOf(error, 'message')
+  // Who runs a command is to know why the store did not answer.
+  if (error instanceof StoreUnavailable && error.cause !== undefined) {
+    return `${error.message}: ${messageOf(error.cause)}`
+  }
   return typeof message === 'string' ? message : String(error)
 }
 

@@ -103,8 +103,18 @@ describe('npx latchkey keys', () => {
       expect([url, code]).toEqual([url, 1])
       expect(err).toMatch(/^latchkey: [^\n]+\n$/)
       expect(err).not.toContain('sesame')
+      expect(err).toMatch(/: (?:connect ECONNREFUSED|Redis connection)/)
     }
   }, 60_000)
+
+  it('says that a store has no such tables', async () => {
+    const { env } = await onPostgres()
+    const { code, err } = await run(['list', '--schema', 'elsewhere'], {
+      ...env,
+      LATCHKEY_SECRETS: SECRET,
+    })
+    expect([code, err]).toEqual([1, expect.stringContaining('elsewhere')])
+  })
 })
 
 describe.each([
