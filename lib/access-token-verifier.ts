@@ -79,8 +79,8 @@ export function createAccessTokenVerifier<Claims extends object = JsonObject>(
     const { kid, alg, key } = findKey(header.kid)
     if (header.alg !== alg) throw tokenRefused('alg is not that of the key')
     const { payload } = await compactVerify(token, key, { algorithms: [alg] })
-    // The key may have been taken away meanwhile.
-    findKey(kid)
+    // The key may have been taken away meanwhile, or another one may have its name.
+    if (findKey(kid).key !== key) throw tokenRefused('its key was exchanged')
     const now = clock()
     const claims = readClaims<Claims>(UTF8.decode(payload), options, now)
     if (isExpired(claims, clockSkewMs, now)) {

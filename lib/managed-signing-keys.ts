@@ -227,7 +227,9 @@ export class ManagedSigningKeys implements SigningKeys {
     const before = this.#entries
     const entries = set.keys.map(({ jwk }) => {
       const known = before.get(jwk.kid)
-      return known?.jwk.d === jwk.d && known !== undefined ? known : toEntry(jwk)
+      if (known === undefined) return toEntry(jwk)
+      // Without its private half it is the same key: what is being verified by it goes on.
+      return known.jwk.d === jwk.d ? known : { ...toEntry(jwk), verification: known.verification }
     })
     this.#entries = new Map(entries.map((entry) => [entry.jwk.kid, entry]))
     this.#jwks = Object.freeze({ keys: Object.freeze(entries.map(({ published }) => published)) })

@@ -365,6 +365,18 @@ describe('rotation of signing keys', () => {
     party.keys = parseSigningKeys([second])
     await expect(verifying).rejects.toMatchObject({ code: 'token_invalid' })
   })
+
+  it('refuses a token when another key gets the name of its own meanwhile', async () => {
+    const [before, after] = [testKey('ES256'), testKey('ES256')].map((key) =>
+      parseSigningKeys([{ ...key, kid: 'one' }]),
+    )
+    const party = openParty(before)
+    const { token } = await party.issuer.issue(rich)
+    const verifying = party.verifier.verify(token)
+    party.keys = after ?? party.keys
+    await expect(verifying).rejects.toMatchObject({ code: 'token_invalid' })
+    expect(party.verifier.remembered(token)).toBeUndefined()
+  })
 })
 
 function nthToken(index: number): string {
