@@ -122,6 +122,8 @@ export function runGuard<Claims extends object>(
       ...(auth.kind === 'service'
         ? { detail: { service: auth.service ?? '' } }
         : { user: { tenant: auth.tenant, id: auth.userId }, sessionId: auth.sessionId }),
+      // Who acts for the user did it, and not the user.
+      ...(auth.actor === undefined ? {} : { detail: { service: auth.actor.sub } }),
       request: requestFacts(req),
       result: 'failure',
       cause: error.code,

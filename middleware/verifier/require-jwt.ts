@@ -133,6 +133,8 @@ function refused(
     ...(auth.kind === 'service'
       ? { detail: { service: auth.service ?? '' } }
       : { user: { tenant: auth.tenant, id: auth.userId }, sessionId: auth.sessionId }),
+    // Who acts for the user did it, and not the user.
+    ...(auth.actor === undefined ? {} : { detail: { service: auth.actor.sub } }),
     ...(req.ip === undefined ? {} : { ip: req.ip }),
   })
   return error

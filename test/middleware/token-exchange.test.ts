@@ -430,6 +430,11 @@ describe("a service's part of a user, where the audience is ours", () => {
       body: { code: 'forbidden' },
     })
     expect(await kit.stored(sid)).not.toBeNull()
+    expect(kit.events.at(-1)).toMatchObject({
+      type: 'authz_fail',
+      user: { id: 'root' },
+      detail: { service: 'orders' },
+    })
   })
 
   it('logs nobody out', async () => {

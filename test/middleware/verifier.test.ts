@@ -199,6 +199,12 @@ describe('requireJwt of a verifier', () => {
     ])
   })
 
+  it('says who acted for the user that was refused', async () => {
+    const { get, events } = await openService({ guard: { roles: ['admin'] } })
+    await get(token({ client_id: 'orders', act: { sub: 'orders' } }))
+    expect(events).toMatchObject([{ user: { id: 'alice' }, detail: { service: 'orders' } }])
+  })
+
   it.each<[VerifierGuardOptions, Record<string, unknown>]>([
     [{ roles: ['admin', 'ops'] }, { roles: ['ops'] }],
     [{ scope: ['a', 'b'] }, { scope: 'c b a' }],
