@@ -132,8 +132,6 @@ export async function refreshSession<Claims extends object>(
   if (heldMs !== null) throw rateLimited(heldMs)
   const updated =
     user === undefined ? session : await updateAttributes(core, user, session, presented.request)
-  // A logout that another node acknowledged meanwhile: no credential leaves after it.
-  checks.refuseRevoked(sid)
   return mint(core, updated, seed)
 }
 
