@@ -118,9 +118,10 @@ export class PostgresRevocations {
 
   #next(): readonly Waiting[] {
     const now = performance.now()
-    const inTime = ({ giveUpAt, reject }: Waiting) => {
-      if (giveUpAt <= now) reject(new Error('no connection in time'))
-      return giveUpAt > now
+    const inTime = ({ giveUpAt, looks, reject }: Waiting) => {
+      const isLate = giveUpAt <= now
+      if (isLate) reject(new Error(looks > 0 ? 'the session is locked' : 'no connection in time'))
+      return !isLate
     }
     while (this.#halves.length + this.#waiting.length > 0) {
       const next = this.#halves.shift() ?? this.#waiting.splice(0, MAX_TOGETHER)
@@ -169,17 +170,15 @@ export class PostgresRevocations {
     }
   }
 
-  /** In a moment, if it has one. */
   #lookAgain(one: Waiting): void {
     const looks = one.looks + 1
-    const pauseMs = Math.min(looks * PAUSE_MS, MAX_PAUSE_MS)
-    if (performance.now() + pauseMs >= one.giveUpAt) {
-      return one.reject(new Error('the session is locked'))
-    }
-    setTimeout(() => {
-      this.#waiting.push({ ...one, looks })
-      this.#send()
-    }, pauseMs)
+    setTimeout(
+      () => {
+        this.#waiting.push({ ...one, looks })
+        this.#send()
+      },
+      Math.min(looks * PAUSE_MS, MAX_PAUSE_MS),
+    )
   }
 
   async #alone(

@@ -281,6 +281,18 @@ describe('a session that somebody has locked', () => {
     expect(tally(await Promise.all(waiting))).toEqual({ revoked: 6 })
   })
 
+  it('is looked at less and less often', async () => {
+    const session = await open(store)
+    const client = await lock([session])
+    const waiting = store.revoke({ sid: session.sid })
+    const looks = await counted(async () => new Promise((resolve) => setTimeout(resolve, 1500)))
+    // Every 5 ms would be two hundred.
+    expect(looks).toBeGreaterThan(0)
+    expect(looks).toBeLessThan(45)
+    await client.query('rollback')
+    expect((await waiting).outcome).toBe('revoked')
+  })
+
   it('is too late in time, and then nothing is done any more', async () => {
     const hasty = database.store({ pool, operationTimeout: '300ms' })
     const [first, second] = await parallel(2, async () => open(store))
