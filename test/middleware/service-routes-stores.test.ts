@@ -168,6 +168,27 @@ describe.each([
     },
   )
 
+  it('a node that has heard of nothing asks the store', async () => {
+    const [here, there] = await openNodes()
+    const [login, ended] = [await here.login(), await here.login()]
+    const machine = await machineToken(here)
+    const { token } = issued(await exchange(here, { subject_token: login.access }))
+    const all = [machine, token, login.access, ended.access, ended.session, ended.refresh]
+    for (const one of all) expect(await introspect(there, one)).toMatchObject({ active: true })
+    there.spy.feed = 'deaf'
+    for (const one of [machine, token, login.access, ended.refresh]) {
+      expect(await revoke(here, one)).toBe(200)
+    }
+    for (const one of all) expect(await introspect(there, one)).toEqual({ active: false })
+    for (const subject_token of [login.access, ended.access]) {
+      const res = await exchange(there, { subject_token })
+      expect([res.status, res.body.code]).toEqual([400, 'subject_token_invalid'])
+    }
+    // Its guards that ask nobody do not know.
+    expect(await bearer(there, '/jwt', login.access)).toBe(200)
+    expect(await bearer(there, '/sensitive', login.access)).toBe(401)
+  })
+
   it('introspection is no activity, and a used refresh token is inactive', async () => {
     const [here, there] = await openNodes()
     const { access, session, refresh, refreshCookie, sid } = await here.login()
