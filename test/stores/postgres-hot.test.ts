@@ -10,7 +10,7 @@ import { testClock } from './contract.ts'
 import { check, HOUR, MINUTE, newUser, open, parallel, refresh } from './contract/support.ts'
 
 const SESSIONS = 100
-const ROUNDS = 10
+const ROUNDS = 5
 
 // A server of its own: what others do in theirs is counted, and keeps dead rows from being reused.
 let server: PostgresServer
