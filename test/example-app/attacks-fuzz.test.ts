@@ -10,8 +10,8 @@ import { closeKits, COOKIES, openKit } from '../support/kit.ts'
 const BATCH = 50
 /** Of each of the three: more than 10,000 requests altogether. */
 const RUNS = 68
-const STALL_MS = 500
-const STALL_TRIES = 6
+const STALL_MS = 50
+const STALL_TRIES = 5
 
 interface Sent {
   readonly method: string
@@ -72,20 +72,26 @@ describe('requests of all kinds, made by chance', () => {
 
   /** Nothing that was sent is let in or makes the server fail; the loop never stands still for it. */
   async function expectRefused(batch: readonly Sent[]): Promise<void> {
-    const run = async () => {
-      const answers = await Promise.all(batch.map(send))
-      for (const { status, text } of answers) {
-        expect(status).toBeGreaterThanOrEqual(400)
-        expect(status).toBeLessThan(500)
-        expect(text).not.toMatch(/"passed":true|lk[sr]_/)
+    const stall = async (sent: readonly Sent[]) => stallOf(async () => refuse(sent))
+    if ((await stall(batch)) <= STALL_MS) return
+    // Together they are much work, and a busy machine stalls anything once: what stalls by itself does so
+    // alone, and at every try.
+    for (const one of batch) {
+      let best = Infinity
+      for (let tries = 0; tries < STALL_TRIES && best > STALL_MS; tries++) {
+        best = Math.min(best, await stall([one]))
       }
+      expect([one, best <= STALL_MS]).toEqual([one, true])
     }
-    // A busy machine stalls anything once; what stalls by itself does so at every try.
-    let best = await stallOf(run)
-    for (let tries = 1; best > STALL_MS && tries < STALL_TRIES; tries++) {
-      best = Math.min(best, await stallOf(run))
+  }
+
+  async function refuse(batch: readonly Sent[]): Promise<void> {
+    const answers = await Promise.all(batch.map(send))
+    for (const { status, text } of answers) {
+      expect(status).toBeGreaterThanOrEqual(400)
+      expect(status).toBeLessThan(500)
+      expect(text).not.toMatch(/"passed":true|lk[sr]_/)
     }
-    expect(best).toBeLessThan(STALL_MS)
   }
 
   /** A good token, bent: cut, grown, or one character replaced by another. */
