@@ -233,6 +233,9 @@ describe("a transaction of the app's that ends a user's sessions and stays open"
 
     const refused = await node.refresh(tokens.refresh)
     expect(refused).toMatchObject({ ...OUTAGE, outcome: 'retryable' })
+    // Else the next one may wait for a new connection instead of for the lock.
+    await nobodyWaits(node)
+    await node.recovered()
     const input = login(newSession(user), { loginAgeMs: 60_000 })
     const startedAt = loopTime()
     await expect(node.store.create(input)).rejects.toMatchObject({ code: '55P03' })
