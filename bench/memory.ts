@@ -31,12 +31,14 @@ export async function measureMemory(count: number): Promise<MemoryRow[]> {
 
   const server = await startRedis()
   const client = new Redis(server.url)
-  const onRedis = await openStore(client)
+  const prefix = 'bench'
+  const onRedis = await openStore(client, { prefix })
   try {
     const used = async () => Number(/used_memory:(\d+)/.exec(await client.info('memory'))?.[1])
     const before = await used()
     await useStore(onRedis, count)
     add('a session in Redis, used_memory', (await used()) - before)
+    add('a session in Redis, MEMORY USAGE of its keys', await usageOf(client, prefix))
   } finally {
     await onRedis.close()
     client.disconnect()
@@ -63,6 +65,24 @@ export async function measureMemory(count: number): Promise<MemoryRow[]> {
   }
   return rows
 }
+
+/** What the keys of sessions and of their users take, without the tables that all keys are in. */
+async function usageOf(client: Redis, prefix: string): Promise<number> {
+  const keys = (await client.keys(`${prefix}:{*`)).filter((key) => SESSION_KEY.test(key))
+  let bytes = 0
+  for (let from = 0; from < keys.length; from += 1000) {
+    const pipeline = client.pipeline()
+    for (const key of keys.slice(from, from + 1000)) pipeline.memory('USAGE', key)
+    for (const [error, usage] of (await pipeline.exec()) ?? []) {
+      if (error !== null) throw error
+      bytes += Number(usage)
+    }
+  }
+  return bytes
+}
+
+/** A session, or the index of a user's: neither the feed nor the audit trail. */
+const SESSION_KEY = /^[^:]+:\{[\w-]{2}\}u?[\w-]{22}$/
 
 /** What is measured in a process of its own, and how many there are of it for each session. */
 const HEAPS = [
