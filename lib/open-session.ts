@@ -51,11 +51,12 @@ export async function openSession(
     old === null
       ? await core.store.create(input)
       : await core.store.replace({ ...input, old, orElse: 'create', keepData: false })
-  const credentials = await finish(core, login, { input, result, seed, replacedSid: old?.sid })
-  if (old !== null && result.outcome === 'created' && !result.revoked.includes(old.sid)) {
-    await endForeignSession(core, old, credentials.session.sid, login.request)
+  const { session, revoked } = finish(core, login, { input, result, replacedSid: old?.sid })
+  if (old !== null && !revoked.includes(old.sid)) {
+    await endForeignSession(core, old, session.sid, login.request)
   }
-  return credentials
+  // Last: nothing is waited for between the look at what was ended meanwhile and the answer.
+  return mint(core, session, seed)
 }
 
 /**
@@ -75,22 +76,23 @@ export async function stepUpSession(core: Core, login: Login, sid: string): Prom
     orElse: 'refuse',
     keepData: true,
   })
-  return finish(core, login, { input, result, seed, replacedSid: sid })
+  const { session } = finish(core, login, { input, result, replacedSid: sid })
+  return mint(core, session, seed)
 }
 
 type Opened = Awaited<ReturnType<Core['store']['replace']>>
 
-async function finish(
+/** Tells the node and the trail what the store has done. */
+function finish(
   core: Core,
   login: Login,
   opening: {
     readonly input: Opening
     readonly result: Opened
-    readonly seed: string
     readonly replacedSid: string | undefined
   },
-): Promise<Credentials> {
-  const { input, result, seed, replacedSid } = opening
+): Extract<Opened, { readonly outcome: 'created' }> {
+  const { input, result, replacedSid } = opening
   if (result.outcome !== 'created') {
     const isStepUp = login.success?.type === 'authn_step_up_success'
     const failure = isStepUp ? 'authn_step_up_fail' : 'authn_login_fail'
@@ -106,7 +108,7 @@ async function finish(
   }
   hearRevoked(core, result.revoked)
   core.events.changed(openEvents(input.audit, result.revoked, replacedSid))
-  return mint(core, result.session, seed)
+  return result
 }
 
 function refusal(outcome: Exclude<Opened['outcome'], 'created'>): AuthError {

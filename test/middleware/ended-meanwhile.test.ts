@@ -301,4 +301,67 @@ describe.each([
       expect(items).toEqual([])
     }
   })
+
+  it('of somebody else is replaced by a login during which all of the new user was ended', async () => {
+    const nodes = await openNodes(make, {})
+    const { moments, here } = nodes
+    const login = async ({ cookie }: Login) =>
+      request(here.server)
+        .post('/auth/login')
+        .set('Cookie', cookie)
+        .send({ username: 'alice', password: PASSWORD })
+    const first = await here.login('bob')
+    const steps = await momentsOf(moments, async () => login(first))
+    const replaced = steps.indexOf('after replace')
+    expect(replaced).toBeGreaterThan(0)
+    expect(steps).toEqual(expect.arrayContaining(['after revoke', 'after sign']))
+    // How old a login is counts from when it is sent to the store, and so up to then.
+    for (const step of steps.slice(replaced)) {
+      const [foreign, other] = [await here.login('bob'), await here.login()]
+      moments.arm(step, async () => ENDS['a logout everywhere']?.(here, other))
+      const answer = await login(foreign)
+      expect([step, moments.happened]).toEqual([step, true])
+      expect([step, credentialsIn(answer)]).toEqual([step, []])
+      expect([401, 503]).toContain(answer.status)
+      expect((await here.latchkey.sessions.list('alice')).items).toEqual([])
+    }
+  })
+
+  it('is not continued by a step-up during which it, or all of the user, was ended', async () => {
+    const moments = new Moments()
+    const authenticate = async () => {
+      await moments.pass('authenticate')
+      return { id: 'alice' }
+    }
+    const { here, there } = await openNodes(make, { authenticate }, moments)
+    const stepUp = async ({ sessionCookie }: Login) =>
+      request(here.server)
+        .post('/auth/step-up')
+        .set('Cookie', sessionCookie)
+        .send({ username: 'alice', password: PASSWORD })
+    const first = await here.login()
+    const steps = await momentsOf(moments, async () => stepUp(first))
+    const replaced = steps.indexOf('after replace')
+    expect(steps.slice(0, replaced)).toEqual(
+      expect.arrayContaining(['before check', 'authenticate', 'before replace']),
+    )
+    expect(steps.slice(replaced)).toEqual(['after replace', 'before sign', 'after sign'])
+    for (const [kind, end] of Object.entries(ENDS)) {
+      // By what is good until then: from the replacement on, a login beside the one that is replaced.
+      const mayEnd = kind === 'a logout everywhere' ? steps : steps.slice(0, replaced)
+      for (const step of mayEnd) {
+        for (const node of step.startsWith('before replace') ? [here, there] : [here]) {
+          const [login, other] = [await here.login(), await here.login()]
+          moments.arm(step, async () => end(node, kind === 'a logout everywhere' ? other : login))
+          const answer = await stepUp(login)
+          expect([kind, step, moments.happened]).toEqual([kind, step, true])
+          expect([kind, step, credentialsIn(answer)]).toEqual([kind, step, []])
+          const late = step === 'before sign' && answer.status === 503
+          expect([kind, step, answer.status]).toEqual([kind, step, late ? 503 : 401])
+          expect(await here.latchkey.sessions.find(login.sid)).toBeNull()
+          await here.latchkey.sessions.revokeUser('alice')
+        }
+      }
+    }
+  })
 })
