@@ -406,7 +406,14 @@ describe('connections of a Cluster that were closed while idle', () => {
       await Promise.all(
         all.map(async (primary) => ask(primary, 'CLIENT', 'KILL', 'TYPE', 'normal')),
       )
-      await sleep(300)
+      // No call is made that could bring them back: they come by themselves, each to its primary.
+      await until('somebody is there but who asks', async () => {
+        const lists = await Promise.all(
+          all.map(async (primary) => ask(primary, 'CLIENT', 'LIST', 'TYPE', 'normal')),
+        )
+        return lists.every((list) => String(list).trim().split('\n').length > 1)
+      })
+      await sleep(500)
       const answers = await Promise.all(tokens.map(async (one) => node.getSession(one)))
       expect(answers.map(({ status }) => status)).toEqual(tokens.map(() => 200))
     }
