@@ -35,6 +35,13 @@ function serviceToken(changes: Readonly<Record<string, unknown>> = {}): string {
   return forge(header, claims, halves(SIGNING_KEY).privateKey)
 }
 
+/** One that the store knows to be denied. */
+async function denied({ spy }: TestKit): Promise<string> {
+  const jti = drawSessionId({ tenant: '', id: 'orders' })
+  await spy.raw.deny({ sid: jti, jti, expiresAt: NOW + 5 * MINUTE })
+  return serviceToken({ jti })
+}
+
 const OPEN: NonNullable<KitSetup['routes']> = (app, latchkey) => {
   app.all('/machine', latchkey.requireJwt({ services: true }), (req, res) => {
     res.json({ ...req.auth })
@@ -167,16 +174,18 @@ describe("a service's own token", () => {
 
   it('is asked for in the store while the node is blind, and at a sensitive guard always', async () => {
     const kit = await open({ feed: 'deaf' })
-    const jti = drawSessionId({ tenant: '', id: 'orders' })
-    await kit.spy.raw.deny({ sid: jti, jti, expiresAt: NOW + 5 * MINUTE })
-    const token = serviceToken({ jti })
+    const token = await denied(kit)
     await get(kit, '/machine', token).expect(200)
+    await get(kit, '/machine/hybrid', token).expect(200)
     await get(kit, '/machine/sensitive', token).expect(401, /token_revoked/)
     kit.spy.feed = 'fails'
     kit.clock.now += MINUTE
     await until(() => !kit.latchkey.health().ok)
-    await get(kit, '/machine', token).expect(401, /token_revoked/)
-    await get(kit, '/machine', serviceToken()).expect(200)
+    // Each with a token of its own, so that none hears what another has asked.
+    for (const path of ['/machine', '/machine/hybrid']) {
+      await get(kit, path, await denied(kit)).expect(401, /token_revoked/)
+      await get(kit, path, serviceToken()).expect(200)
+    }
     kit.spy.faults.set('isDenied', 'rejects')
     expect(await get(kit, '/machine/sensitive', serviceToken())).toMatchObject({ status: 503 })
   })
