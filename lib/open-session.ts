@@ -34,7 +34,8 @@ export interface Login {
  * Opens a session. One presented along is replaced, not orphaned.
  *
  * @param old - the session token that came with the login, its MAC checked; null when none
- * @throws {AuthError} `session_limit` (403), `stale_login` (401)
+ * @throws {AuthError} `session_limit` (403), `stale_login` (401), `session_revoked` (401) when it was ended
+ *   before its credentials were signed
  * @throws {AuthError} `signing_unavailable` (503) when the key is elsewhere and cannot be used now
  * @throws {StoreUnavailable} nothing was opened that the client could know of
  * @throws {InternalError} when the user's claims do not fit into an access token
@@ -63,7 +64,8 @@ export async function openSession(
  * Replaces a session by a fresh one of the same user, after they proved again who they are.
  *
  * @param sid - the session that is replaced
- * @throws {AuthError} `session_ended` when it is gone meanwhile, `session_limit`, `stale_login`
+ * @throws {AuthError} `session_ended` when it is gone meanwhile, `session_limit`, `stale_login`,
+ *   `session_revoked` when the fresh one was ended before its credentials were signed
  * @throws {StoreUnavailable}
  */
 export async function stepUpSession(core: Core, login: Login, sid: string): Promise<Credentials> {
