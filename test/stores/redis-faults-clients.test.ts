@@ -52,9 +52,10 @@ describe('a client that cannot serve', () => {
   })
 
   it('is refused as a monitor', async () => {
-    // Of a server that others use, ioredis may get what they do before it knows that it is a monitor.
+    // Of a server that others use, ioredis may get what they do before it knows that it is a monitor;
+    // the client that it is made from is another, unless it never connects.
     const server = await startRedis()
-    const client = new Redis(server.port, '127.0.0.1')
+    const client = new Redis(server.port, '127.0.0.1', { lazyConnect: true })
     const monitor = await client.monitor()
     try {
       expect(making({ client: monitor })).toThrow(refusalOf('client'))

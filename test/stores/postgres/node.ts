@@ -181,6 +181,8 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
         const { items } = await latchkey.audit.query({ sessionId: last.sessionId, limit: 100 })
         return items.some(({ type }) => type === last.type)
       })
+      // In order, too: what the store is asked at start are several statements.
+      await latchkey.doctor()
     },
     typesOf: () => events.map(({ type }) => type),
     get closed() {

@@ -207,6 +207,8 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
         const logins = events.filter(({ type }) => type === 'authn_login_success')
         return items.filter(({ type }) => type === 'authn_login_success').length === logins.length
       })
+      // In order: what the store is asked at start comes before.
+      await latchkey.doctor()
     },
     typesOf: () => events.map(({ type }) => type),
     get closed() {
