@@ -203,6 +203,8 @@ describe('a connection of the feed that is still being made', () => {
       // Long before a connection is given up.
       const isOver = Promise.race([read, sleep(1500, 'late')])
       await expect(isOver).rejects.toThrow('given up')
+      // The first may not have reached the proxy yet.
+      if (n === 0) await until('one is being made', async () => proxy.connections > 0)
       expect(proxy.connections).toBe(1)
       if (n === 3) await proxy.restore()
     }
