@@ -33,8 +33,18 @@ export function describeTwoProcesses(name: string, start: () => Promise<StartedS
       await server.cleanUp()
     })
 
+    /** Asks again while the store is late, as it may be on a busy machine. */
+    async function answer(url: string, init: RequestInit): Promise<Response> {
+      return until('the store answers', async () => {
+        const res = await fetch(url, init)
+        if (res.status !== 503) return res
+        await res.arrayBuffer()
+        return undefined
+      })
+    }
+
     async function login(): Promise<{ cookie: string; bearer: { authorization: string } }> {
-      const res = await fetch(`${a.url}/auth/login`, {
+      const res = await answer(`${a.url}/auth/login`, {
         method: 'POST',
         headers: JSON_BODY,
         body: JSON.stringify({ username: 'alice', password: 'wonderland-7' }),
@@ -56,7 +66,7 @@ export function describeTwoProcesses(name: string, start: () => Promise<StartedS
       headers: Record<string, string>,
       method = 'GET',
     ): Promise<number> {
-      return (await fetch(url + path, { method, headers })).status
+      return (await answer(url + path, { method, headers })).status
     }
 
     it('take each other\u2019s tokens and sessions', async () => {
@@ -83,11 +93,7 @@ export function describeTwoProcesses(name: string, start: () => Promise<StartedS
       expect([res.status, res.headers.get('retry-after')]).toEqual([503, '1'])
       expect(res.headers.getSetCookie()).toEqual([])
       server.resume()
-      await until('it refreshes', async () => {
-        const status = await statusOn(b, '/auth/refresh', { cookie }, 'POST')
-        expect([200, 503]).toContain(status)
-        return status === 200
-      })
+      expect(await statusOn(b, '/auth/refresh', { cookie }, 'POST')).toBe(200)
     })
   })
 }

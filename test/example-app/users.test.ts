@@ -9,16 +9,12 @@ describe('the users of the example', () => {
     users = await openUsers()
   })
 
-  /** The processor time of the cheapest of some tries: it is the same on a busy machine. */
+  /** The processor time of one try. */
   async function costOf(username: string): Promise<number> {
-    let best = Infinity
-    for (let tries = 0; tries < 5; tries++) {
-      const before = process.cpuUsage()
-      await users.authenticate({ username, password: 'wrong' })
-      const { user, system } = process.cpuUsage(before)
-      best = Math.min(best, user + system)
-    }
-    return best
+    const before = process.cpuUsage()
+    await users.authenticate({ username, password: 'wrong' })
+    const { user, system } = process.cpuUsage(before)
+    return user + system
   }
 
   it.each([
@@ -47,8 +43,13 @@ describe('the users of the example', () => {
   })
 
   it('takes as long for an unknown user as for a wrong password', async () => {
-    const known = await costOf('alice')
-    const unknown = await costOf('mallory')
+    let [known, unknown] = [Infinity, Infinity]
+    const areAlike = () => unknown > known / 2 && unknown < known * 2
+    // The cheapest of many, in turns: a busy machine makes a try dearer and never cheaper.
+    for (let tries = 0; tries < 5 || (tries < 50 && !areAlike()); tries++) {
+      known = Math.min(known, await costOf('alice'))
+      unknown = Math.min(unknown, await costOf('mallory'))
+    }
     expect(unknown).toBeGreaterThan(known / 2)
     expect(unknown).toBeLessThan(known * 2)
   })
