@@ -16,7 +16,7 @@ export function withDeadline(store: Store, deadlineMs: number): Store {
       operation: string,
       call: (...input: Input) => Promise<Output>,
     ) =>
-    async (...input: Input): Promise<Output> =>
+    (...input: Input): Promise<Output> =>
       new Promise<Output>((resolve, reject) => {
         const fail = (cause: unknown) => {
           clearTimeout(timer)
@@ -25,43 +25,46 @@ export function withDeadline(store: Store, deadlineMs: number): Store {
           )
         }
         const timer = setTimeout(() => fail(new Error(`late: ${deadlineMs} ms`)), deadlineMs)
-        call(...input).then((output) => {
+        const succeed = (output: Output) => {
           clearTimeout(timer)
           resolve(output)
-        }, fail)
+        }
+        try {
+          call(...input).then(succeed, fail)
+        } catch (error) {
+          fail(error)
+        }
       })
 
   return {
-    create: bounded('create', async (input) => store.create(input)),
-    replace: bounded('replace', async (input) => store.replace(input)),
-    check: bounded('check', async (input) => store.check(input)),
-    rotate: bounded('rotate', async (input) => store.rotate(input)),
-    update: bounded('update', async (input) => store.update(input)),
-    revoke: bounded('revoke', async (input) => store.revoke(input)),
-    revokeUser: bounded('revokeUser', async (input) => store.revokeUser(input)),
-    list: bounded('list', async (input) => store.list(input)),
-    deny: bounded('deny', async (input) => store.deny(input)),
-    isDenied: bounded('isDenied', async (input) => store.isDenied(input)),
+    create: bounded('create', (input) => store.create(input)),
+    replace: bounded('replace', (input) => store.replace(input)),
+    check: bounded('check', (input) => store.check(input)),
+    rotate: bounded('rotate', (input) => store.rotate(input)),
+    update: bounded('update', (input) => store.update(input)),
+    revoke: bounded('revoke', (input) => store.revoke(input)),
+    revokeUser: bounded('revokeUser', (input) => store.revokeUser(input)),
+    list: bounded('list', (input) => store.list(input)),
+    deny: bounded('deny', (input) => store.deny(input)),
+    isDenied: bounded('isDenied', (input) => store.isDenied(input)),
     limit: {
-      take: bounded('limit.take', async (key, cost, windowMs) =>
-        store.limit.take(key, cost, windowMs),
-      ),
+      take: bounded('limit.take', (key, cost, windowMs) => store.limit.take(key, cost, windowMs)),
     },
     audit: {
       withChange: store.audit.withChange,
-      append: bounded('audit.append', async (events) => store.audit.append(events)),
-      query: bounded('audit.query', async (query) => store.audit.query(query)),
+      append: bounded('audit.append', (events) => store.audit.append(events)),
+      query: bounded('audit.query', (query) => store.audit.query(query)),
     },
     keys: {
-      load: bounded('keys.load', async () => store.keys.load()),
-      save: bounded('keys.save', async (expected, document) => store.keys.save(expected, document)),
+      load: bounded('keys.load', () => store.keys.load()),
+      save: bounded('keys.save', (expected, document) => store.keys.save(expected, document)),
     },
     feed: {
       retentionMs: store.feed.retentionMs,
       read: async (input) => store.feed.read(input),
     },
     prune: async () => store.prune(),
-    inspect: bounded('inspect', async () => store.inspect()),
+    inspect: bounded('inspect', () => store.inspect()),
     close: async () => store.close(),
   }
 }

@@ -31,10 +31,12 @@ export interface RedisClient {
 }
 
 /**
- * The variants of `eval` and `evalsha` that answer with bytes. Both ioredis 5 and 6 have them on
+ * The variants of commands that answer with bytes. Both ioredis 5 and 6 have them on
  * every client; the types of `Cluster` do not say so.
  */
 export interface BufferCommands {
+  getBuffer(key: string): Promise<Buffer | null>
+  mgetBuffer(...keys: string[]): Promise<(Buffer | null)[]>
   evalBuffer: RedisClient['eval']
   evalshaBuffer: RedisClient['evalsha']
 }

@@ -33,6 +33,8 @@ export interface Connection {
   readonly client: RedisClient
   /** Runs a script; its reply as ioredis gives it, with texts as buffers. */
   run(name: ScriptName, keys: readonly string[], args: readonly RedisArgument[]): Promise<unknown>
+  /** What stands under these keys, which are in one slot. */
+  read(keys: readonly string[]): Promise<readonly (Buffer | null)[]>
   /** Resolves when commands can be sent; rejects when they cannot, without waiting for better days. */
   ready(): Promise<void>
   /** Cuts the connection and makes a new one. */
@@ -105,24 +107,46 @@ export function connect(
     settled = mine === primaries
   }
 
+  const isReady = () => settled && made.status === 'ready'
+
+  // Each promise more is time that every call takes: here and in the stores none is there for its looks.
+  function send(
+    name: ScriptName,
+    keys: readonly string[],
+    args: readonly RedisArgument[],
+  ): Promise<unknown> {
+    return scripting
+      .evalshaBuffer(SHAS.get(name) ?? '', keys.length, ...keys, ...args)
+      .catch((error: unknown) => {
+        if (!didNotRun(error)) throw error
+        return sendAlone(name, keys, args)
+      })
+  }
+
+  /** Of a batch in which only some are sent elsewhere, ioredis follows none. */
+  async function sendAlone(
+    name: ScriptName,
+    keys: readonly string[],
+    args: readonly RedisArgument[],
+  ): Promise<unknown> {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+    const alone = made.pipeline() as RedisPipeline & BufferPipeline
+    alone.evalBuffer(scriptOf(name), keys.length, ...keys, ...args)
+    const [failure, reply] = (await alone.exec())?.[0] ?? [new Error('no answer')]
+    if (failure !== null) throw failure
+    return reply
+  }
+
   return {
     client: made,
     ready,
-    async run(name, keys, args) {
-      if (!settled || made.status !== 'ready') await ready()
-      const sha = SHAS.get(name) ?? ''
-      try {
-        return await scripting.evalshaBuffer(sha, keys.length, ...keys, ...args)
-      } catch (error) {
-        if (!didNotRun(error)) throw error
-        // Alone: of a batch in which only some are sent elsewhere, ioredis follows none.
-        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
-        const alone = made.pipeline() as RedisPipeline & BufferPipeline
-        alone.evalBuffer(scriptOf(name), keys.length, ...keys, ...args)
-        const [failure, reply] = (await alone.exec())?.[0] ?? [new Error('no answer')]
-        if (failure !== null) throw failure
-        return reply
-      }
+    run(name, keys, args) {
+      return isReady() ? send(name, keys, args) : ready().then(() => send(name, keys, args))
+    },
+    async read(keys) {
+      if (!isReady()) await ready()
+      const [key = ''] = keys
+      return keys.length === 1 ? [await scripting.getBuffer(key)] : scripting.mgetBuffer(...keys)
     },
     renew() {
       if (!closed) made.disconnect(true)

@@ -2,7 +2,7 @@ import { REVOKED } from '../../lib/heard-set.ts'
 import type { FeedEntry, FeedPage, FeedReadInput } from '../../lib/store.ts'
 import type { RedisClient } from './client.ts'
 import type { Connection } from './connection.ts'
-import { list, number, text, texts } from './reply.ts'
+import { list, text, texts, timeOf } from './reply.ts'
 
 const BATCH = 1000
 /** How far an entry's id may lie behind the server's clock: a clock that was set back by less is harmless. */
@@ -114,8 +114,7 @@ export class RedisFeed {
 
   /** The server's clock, asked for in the same breath as what follows. */
   async #time(): Promise<number> {
-    const [seconds, micros] = list(await this.#connection.client.call('TIME'))
-    return number(seconds) * 1000 + Math.floor(number(micros) / 1000)
+    return timeOf(await this.#connection.client.call('TIME'))
   }
 
   /**

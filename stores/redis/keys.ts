@@ -13,6 +13,8 @@ export interface Keys {
   /** What the keys of a session's shard start with; scripts put the rest behind it. */
   baseOf(sid: string): string
   sessionOf(sid: string): string
+  /** Where the denial of a token of the session stands. */
+  deniedOf(sid: string, jti: string): string
   baseOfUser(user: UserRef): string
   /** The user's name in keys. */
   nameOf(user: UserRef): string
@@ -33,6 +35,7 @@ export function createKeys(prefix: string, hash: (text: string) => string): Keys
   return {
     baseOf,
     sessionOf: (sid) => baseOf(sid) + sid.slice(SHARD_LENGTH),
+    deniedOf: (sid, jti) => `${baseOf(sid)}d${sid.slice(SHARD_LENGTH)}${jti}`,
     baseOfUser: (user) => baseOf(userHash(user).toString('base64url', 0, 3).slice(0, SHARD_LENGTH)),
     nameOf,
     feed: `${prefix}:{feed}`,

@@ -33,15 +33,11 @@ const MAX_PART_BYTES = 0xffff
 type Fixed = readonly [tenant: string, id: string, label: string | null, ip: string | null]
 
 /**
- * A hash as the scripts take it: eight numbers in text. ioredis sends a batch with a buffer in it as
- * buffers, at twice the price for this process.
+ * A hash as the scripts take it: in hexadecimal. ioredis sends a batch with a buffer in it as buffers, at
+ * twice the price for this process.
  */
-export function hashWords(hash: string | null): string {
-  if (hash === null) return ''
-  const bytes = Buffer.from(hash, 'base64url')
-  let words = String(bytes.readUInt32LE(0))
-  for (let at = 4; at < HASH_BYTES; at += 4) words += ` ${bytes.readUInt32LE(at)}`
-  return words
+export function hexOf(hash: string | null): string {
+  return hash === null ? '' : Buffer.from(hash, 'base64url').toString('hex')
 }
 
 /** The parts of a new session's tail, which the script puts together. */

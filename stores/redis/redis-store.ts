@@ -8,13 +8,15 @@ import { inspectRedis } from './inspect.ts'
 import { createKeys } from './keys.ts'
 import type { RedisStoreOptions } from './options.ts'
 import { parseRedisOptions } from './options.ts'
-import { number, text } from './reply.ts'
+import { number, text, timeOf } from './reply.ts'
 import { createRunner } from './run.ts'
+import { createServerClock } from './server-clock.ts'
 import { RedisSessions } from './sessions.ts'
 
 /**
  * A store on Redis 6.2 or newer, or Valkey: one server, Sentinel, or Cluster. Every operation is one
- * script and one round trip; on a Cluster one more for what goes into the feed.
+ * round trip, and one script but for checks that write nothing. A check that does write, once a minute and
+ * session, is two; so is, on a Cluster, what goes into the feed.
  *
  * It works on duplicates of the app's client and closes those; the app closes its own.
  *
@@ -46,7 +48,10 @@ export function redisStore(options: RedisStoreOptions): Store {
     clock,
     onError,
   })
-  const sessions = new RedisSessions(runner, keys)
+  const askTime = async () => timeOf(await commands.client.call('TIME'))
+  const serverClock = createServerClock(askTime, clock)
+  commands.client.on('close', serverClock.forget)
+  const sessions = new RedisSessions(runner, keys, serverClock)
   const audit = new RedisAudit(runner, keys, maxAuditEvents)
   const feed = new RedisFeed({
     connection: following,
@@ -62,16 +67,16 @@ export function redisStore(options: RedisStoreOptions): Store {
   }
 
   return {
-    create: async (input) => sessions.create(input),
-    replace: async (input) => sessions.replace(input),
-    check: async (input) => sessions.check(input),
-    rotate: async (input) => sessions.rotate(input),
-    update: async (input) => sessions.update(input),
-    revoke: async (input) => sessions.revoke(input),
-    revokeUser: async (input) => sessions.revokeUser(input),
-    list: async (input) => sessions.list(input),
-    deny: async (input) => sessions.deny(input),
-    isDenied: async (input) => sessions.isDenied(input),
+    create: (input) => sessions.create(input),
+    replace: (input) => sessions.replace(input),
+    check: (input) => sessions.check(input),
+    rotate: (input) => sessions.rotate(input),
+    update: (input) => sessions.update(input),
+    revoke: (input) => sessions.revoke(input),
+    revokeUser: (input) => sessions.revokeUser(input),
+    list: (input) => sessions.list(input),
+    deny: (input) => sessions.deny(input),
+    isDenied: (input) => sessions.isDenied(input),
     limit: {
       async take(key, cost, windowMs) {
         const [used, resetsInMs] = await runner.onKey('take', keys.limitOf(key), [cost, windowMs])

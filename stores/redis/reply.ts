@@ -4,10 +4,12 @@ export interface Reply {
   readonly pending: readonly string[]
 }
 
+const NOTHING: readonly string[] = []
+
 /** Reads the envelope of every script. */
 export function readReply(reply: unknown): Reply {
   const [parts, pending] = list(reply)
-  return { parts: list(parts), pending: pending === undefined ? [] : texts(pending) }
+  return { parts: list(parts), pending: pending === undefined ? NOTHING : texts(pending) }
 }
 
 /** A list in a reply. */
@@ -31,6 +33,12 @@ export function text(value: unknown): string {
 /** A number in a reply; Lua cuts what is not text to whole numbers. */
 export function number(value: unknown): number {
   return typeof value === 'number' ? value : Number(text(value))
+}
+
+/** What TIME answers, in epoch milliseconds. */
+export function timeOf(value: unknown): number {
+  const [seconds, micros] = list(value)
+  return number(seconds) * 1000 + Math.floor(number(micros) / 1000)
 }
 
 /** Bytes in a reply. */

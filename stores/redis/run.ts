@@ -7,6 +7,8 @@ import type { ScriptName } from './scripts.ts'
 
 /** Runs scripts with what all of them take. */
 export interface Runner {
+  /** What stands under keys of one slot, by no script; undefined where only a script may say. */
+  readonly read: Connection['read'] | undefined
   /** A script on a user's keys. What it changed is in the feed when this resolves. */
   onShard(
     name: ScriptName,
@@ -42,9 +44,7 @@ export function createRunner(options: {
 }): Runner {
   const { connection, waiting, keys, feedRetentionMs, clock, onError } = options
   const isCluster = connection.client.isCluster === true
-  const feed = isCluster ? '' : keys.feed
-
-  const common = (base: string): RedisArgument[] => [clock?.() ?? '', base, feed, feedRetentionMs]
+  const common = (base: string): RedisArgument[] => [clock?.() ?? '', base, feedRetentionMs]
 
   /**
    * On a Cluster the feed is in another slot than the change. What the change owes the feed waits in
@@ -57,17 +57,19 @@ export function createRunner(options: {
   }
 
   return {
+    // On a Cluster whoever touches a shard looks for what it owes the feed.
+    read: isCluster ? undefined : connection.read,
     async onShard(name, base, key, args) {
-      const keysOfScript = feed === '' ? [key] : [key, feed]
-      const packed = pack([...common(base), ...args])
-      const reply = readReply(await connection.run(name, keysOfScript, packed))
-      if (reply.pending.length > 0) {
-        const settled = settle(base, reply.pending)
+      const keysOfScript = isCluster ? [key] : [key, keys.feed]
+      const reply = await connection.run(name, keysOfScript, pack([...common(base), ...args]))
+      const { parts, pending } = readReply(reply)
+      if (pending.length > 0) {
+        const settled = settle(base, pending)
         // What another call left behind is no reason to fail: the feed is somebody else's server.
-        if (owesNothing(name, reply.parts)) settled.catch(onError)
+        if (owesNothing(name, parts)) settled.catch(onError)
         else await settled
       }
-      return reply.parts
+      return parts
     },
     async confirm(base) {
       if (waiting === undefined) return
@@ -89,9 +91,11 @@ export function createRunner(options: {
  * line costs Redis ten times over. One that has lines of its own leaves them as they are.
  */
 function pack(args: readonly RedisArgument[]): readonly RedisArgument[] {
-  const isLine = (arg: RedisArgument) =>
-    typeof arg === 'number' || (typeof arg === 'string' && !arg.includes('\n'))
   return args.every(isLine) ? [args.join('\n')] : args
+}
+
+function isLine(arg: RedisArgument): boolean {
+  return typeof arg === 'number' || (typeof arg === 'string' && !arg.includes('\n'))
 }
 
 /** Whether a script has put nothing into the feed, nor been called again because it had. */

@@ -106,7 +106,8 @@ describe('a family that is refreshed for long', () => {
     const before = await room()
     await refreshTo(10_000)
     const after = await room()
-    expect(after.names).toEqual(before.names)
+    // Others may be over by now.
+    expect(before.names).toEqual(expect.arrayContaining(after.names))
     expect(after.bytes).toBeLessThanOrEqual(before.bytes + 64)
     expect((await read(store, session)).generation).toBe(10_000)
   })

@@ -431,7 +431,7 @@ describe('a node that ends between a change and its entry in the feed', () => {
     const keys = createKeys(one.prefix, String)
     const sha = createHash('sha1').update(scriptOf('revoke')).digest('hex')
     const key = keys.sessionOf(doomed.sid)
-    const args = ['', keys.baseOf(doomed.sid), '', '3600000', doomed.sid, '', ''] as const
+    const args = ['', keys.baseOf(doomed.sid), '3600000', doomed.sid, '', ''] as const
     await client.evalsha(sha, 1, key, ...args).catch(async (error: unknown) => {
       if (!String(error).includes('NOSCRIPT')) throw error
       await client.eval(scriptOf('revoke'), 1, key, ...args)
