@@ -20,6 +20,16 @@ export interface TokenCache<Claims extends object = JsonObject> {
 export const DEFAULT_CACHE_BYTES: number = 8 * 1024 * 1024
 
 /**
+ * How much of a token's end it is looked up by: a part of its signature. To hash all of it costs more than
+ * everything else a hit does, and that the whole text is the same is compared anyway.
+ */
+const KEY_LENGTH = 32
+
+interface Entry<Claims extends object> extends RememberedToken<Claims> {
+  readonly token: string
+}
+
+/**
  * A cache of two generations: what is asked for moves to the young one, and when that is half of
  * the bytes it becomes the old one and the old one is dropped. A hit thus never reorders anything,
  * and nothing that is in use is lost.
@@ -29,32 +39,34 @@ export const DEFAULT_CACHE_BYTES: number = 8 * 1024 * 1024
 export function createTokenCache<Claims extends object = JsonObject>(
   maxBytes: number = DEFAULT_CACHE_BYTES,
 ): TokenCache<Claims> {
-  let young = new Map<string, RememberedToken<Claims>>()
-  let old = new Map<string, RememberedToken<Claims>>()
+  let young = new Map<string, Entry<Claims>>()
+  let old = new Map<string, Entry<Claims>>()
   let youngBytes = 0
 
-  function remember(token: string, entry: RememberedToken<Claims>): void {
-    const bytes = entryBytes(token)
+  function remember(key: string, entry: Entry<Claims>): void {
+    const bytes = entryBytes(entry.token)
     if (bytes > maxBytes / 2) return
     if (youngBytes + bytes > maxBytes / 2) {
       old = young
       young = new Map()
       youngBytes = 0
     }
-    if (!young.has(token)) youngBytes += bytes
-    young.set(token, entry)
+    if (!young.has(key)) youngBytes += bytes
+    young.set(key, entry)
   }
 
   return {
     get(token) {
-      const entry = young.get(token)
-      if (entry !== undefined) return entry
-      const aged = old.get(token)
-      if (aged !== undefined) remember(token, aged)
+      const key = keyOf(token)
+      const entry = young.get(key)
+      if (entry?.token === token) return entry
+      const aged = old.get(key)
+      if (aged?.token !== token) return undefined
+      remember(key, aged)
       return aged
     },
     set(token, kid, claims) {
-      remember(detach(token), { kid, claims })
+      remember(detach(keyOf(token)), { token: detach(token), kid, claims })
     },
     clear() {
       young = new Map()
@@ -62,6 +74,11 @@ export function createTokenCache<Claims extends object = JsonObject>(
       youngBytes = 0
     },
   }
+}
+
+/** @param token - in an app without types anything, and then it is no token */
+function keyOf(token: unknown): string {
+  return typeof token === 'string' ? token.slice(-KEY_LENGTH) : ''
 }
 
 /** What an entry takes in memory: the text, and the claims parsed from it with their objects. */

@@ -3,19 +3,20 @@ import type { NextFunction, Request, Response } from 'express'
 import { ConfigError } from '../lib/errors.ts'
 
 /**
- * An Express middleware that lets a request pass with `req.auth`, or answers it. Never sets a cookie.
+ * An Express middleware that lets a request pass with `req.auth`, or answers it; at once when nobody need be
+ * asked. Never sets a cookie.
  * Typed by what Node gives, so that a route keeps what Express infers of its path.
  */
 export type Guard = (
   req: IncomingMessage,
   res: ServerResponse,
   next: (error?: unknown) => void,
-) => Promise<void>
+) => void | Promise<void>
 
 /** Names a handler for stacks, and types it as Express calls it. */
 export function asGuard(
   name: string,
-  handle: (req: Request, res: Response, next: NextFunction) => Promise<void>,
+  handle: (req: Request, res: Response, next: NextFunction) => void | Promise<void>,
 ): Guard {
   Object.defineProperty(handle, 'name', { value: name })
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only Express calls it

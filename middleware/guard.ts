@@ -1,4 +1,4 @@
-import type { Request, Response } from 'express'
+import type { NextFunction, Request, Response } from 'express'
 import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { Auth } from '../lib/auth.ts'
 import { toSession } from '../lib/auth.ts'
@@ -52,8 +52,11 @@ export function runGuard<Claims extends object>(
     readonly authenticate: Authenticate<Claims>
   },
 ): Guard {
-  /** Says whether somebody was let in; nobody was when the guard is optional. */
-  async function pass(req: Request, memo: Memo): Promise<boolean> {
+  /**
+   * Says whether somebody was let in; nobody was when the guard is optional. At once when nobody need be
+   * asked: to wait for what is there already costs as much as the policy does.
+   */
+  function pass(req: Request, memo: Memo): MaybePromise<boolean> {
     const presented = choosePresented(context, req, guard.accepts)
     if (presented === null) {
       if (options.optional) return false
@@ -62,20 +65,41 @@ export function runGuard<Claims extends object>(
     try {
       if (presented.transport === 'cookie') refuseCrossOrigin(context, req)
       const found = guard.authenticate(req, presented, memo)
-      // Waiting for what is there already would cost as much as the policy does.
-      const { auth, record } = found instanceof Promise ? await found : found
-      // A stolen credential is refused before anything is said of what its owner may do.
-      if (record !== null && judgesDevices) await judgeDevice(context, req, record, isWayOut)
-      refuseUnfit(req, auth, record)
-      if (options.check !== null && !(await askApp(options.check, auth, req))) {
-        throw refused(req, auth, new AuthError('forbidden', 'this is not allowed'))
-      }
-      setAuth(memo, req, auth)
-      return true
+      if (!(found instanceof Promise) && !hasMoreToAsk) return letIn(req, memo, found)
+      return passLater(req, memo, found).catch((error: unknown) => excuse(presented, error))
     } catch (error) {
-      if (options.optional && presented.transport === 'cookie' && isNobody(error)) return false
-      throw error
+      return excuse(presented, error)
     }
+  }
+
+  async function passLater(
+    req: Request,
+    memo: Memo,
+    found: MaybePromise<Authenticated<Claims>>,
+  ): Promise<boolean> {
+    const known = await found
+    const { auth, record } = known
+    // A stolen credential is refused before anything is said of what its owner may do.
+    if (record !== null && judgesDevices) await judgeDevice(context, req, record, isWayOut)
+    if (options.check === null) return letIn(req, memo, known)
+    refuseUnfit(req, auth, record)
+    if (!(await askApp(options.check, auth, req))) {
+      throw refused(req, auth, new AuthError('forbidden', 'this is not allowed'))
+    }
+    setAuth(memo, req, auth)
+    return true
+  }
+
+  function letIn(req: Request, memo: Memo, { auth, record }: Authenticated<Claims>): true {
+    refuseUnfit(req, auth, record)
+    setAuth(memo, req, auth)
+    return true
+  }
+
+  /** Whether an optional guard lets pass as nobody who was refused. */
+  function excuse(presented: Presented, error: unknown): false {
+    if (options.optional && presented.transport === 'cookie' && isNobody(error)) return false
+    throw error
   }
 
   const { levels, maxAuthAgeMs } = options.requirements
@@ -84,6 +108,7 @@ export function runGuard<Claims extends object>(
   const takesServices = options.services && !asksMore && !options.bindDevice
   const isWayOut = options.requirements.allowPartial === true
   const judgesDevices = (context.core.settings.device?.onChange ?? 'off') !== 'off'
+  const hasMoreToAsk = judgesDevices || options.check !== null
 
   /** A half logged in session is nobody yet, unless the guard asked for a level or a fresh login. */
   function isNobody(error: unknown): boolean {
@@ -131,20 +156,48 @@ export function runGuard<Claims extends object>(
     return error
   }
 
-  return asGuard(guard.name, async (req, res, next) => {
+  function accept(passed: boolean, req: Request, res: Response, memo: Memo): void {
+    memo.guarded = true
+    if (passed) forbidCaching(res)
+    else clearAuth(memo, req)
+  }
+
+  async function acceptLater(
+    passed: Promise<boolean>,
+    req: Request,
+    res: Response,
+    next: NextFunction,
+    memo: Memo,
+  ): Promise<void> {
+    try {
+      accept(await passed, req, res, memo)
+    } catch (error) {
+      return refuse(error, req, res, next)
+    }
+    return next()
+  }
+
+  async function refuse(
+    error: unknown,
+    req: Request,
+    res: Response,
+    next: NextFunction,
+  ): Promise<void> {
+    const failure = await countBadToken(context, req, error)
+    answerFailure(context, failure, guard.scheme, req, res, next)
+  }
+
+  return asGuard(guard.name, (req, res, next) => {
     // Express gives each request a shape of its own: what is looked up on it is looked up slowly.
     const memo = context.memo(req)
     try {
-      const passed = await pass(req, memo)
-      memo.guarded = true
-      if (passed) forbidCaching(res)
-      else clearAuth(memo, req)
+      const passed = pass(req, memo)
+      if (passed instanceof Promise) return acceptLater(passed, req, res, next, memo)
+      accept(passed, req, res, memo)
     } catch (error) {
-      const failure = await countBadToken(context, req, error)
-      answerFailure(context, failure, guard.scheme, req, res, next)
-      return
+      return refuse(error, req, res, next)
     }
-    next()
+    return next()
   })
 }
 

@@ -65,7 +65,7 @@ export function createTokenRoute<Claims extends object>(context: Context<Claims>
   /** The credential that came along, judged by a guard; null when the guard has answered already. */
   async function presentedSubject(req: Request, res: Response): Promise<ExchangeSubject | null> {
     const passed = await new Promise<boolean>((resolve, reject) => {
-      checked(req, res, () => resolve(true)).then(() => resolve(false), reject)
+      Promise.resolve(checked(req, res, () => resolve(true))).then(() => resolve(false), reject)
     })
     const { checked: known, access, auth } = context.memo(req)
     if (!passed) return null

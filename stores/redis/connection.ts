@@ -34,7 +34,7 @@ export interface Connection {
   /** Runs a script; its reply as ioredis gives it, with texts as buffers. */
   run(name: ScriptName, keys: readonly string[], args: readonly RedisArgument[]): Promise<unknown>
   /** What stands under these keys, which are in one slot. */
-  read(keys: readonly string[]): Promise<readonly (Buffer | null)[]>
+  readonly read: (keys: readonly string[]) => Promise<readonly (Buffer | null)[]>
   /** Resolves when commands can be sent; rejects when they cannot, without waiting for better days. */
   ready(): Promise<void>
   /** Cuts the connection and makes a new one. */

@@ -1,11 +1,11 @@
 /** What the server's clock says at about this moment. */
 export interface ServerClock {
   /** Epoch milliseconds; undefined while nothing is known of it. */
-  now(): number | undefined
+  readonly now: () => number | undefined
   /** Whether it is a test's, by which things are over before they are over for the server. */
   readonly isTest: boolean
   /** Forgets what it knows: the next to answer may be another server. */
-  forget(): void
+  readonly forget: () => void
 }
 
 const ASK_EVERY_MS = 30_000

@@ -392,7 +392,7 @@ describe('the token cache', () => {
     cache.set(nthToken(0), 'k', claims)
     for (let index = 1; index < 1000; index++) {
       cache.set(nthToken(index), 'k', claims)
-      expect(cache.get(nthToken(0))).toEqual({ kid: 'k', claims })
+      expect(cache.get(nthToken(0))).toMatchObject({ kid: 'k', claims })
       const held = Array.from({ length: 25 }, (_, back) => index - back).filter(
         (other) => other > 0 && cache.get(nthToken(other)) !== undefined,
       )
@@ -419,6 +419,20 @@ describe('the token cache', () => {
     const cache = createTokenCache(entry)
     cache.set(nthToken(0), 'k', claims)
     expect(cache.get(nthToken(0))).toBeUndefined()
+  })
+
+  it('knows a token by all of its text, not by its end alone', () => {
+    const cache = createTokenCache(20 * entry)
+    const [one, twin] = [`a${nthToken(0)}`, `b${nthToken(0)}`]
+    cache.set(one, 'k', claims)
+    expect(cache.get(one)).toBeDefined()
+    expect(cache.get(twin)).toBeUndefined()
+    // Nor when it is of the generation before.
+    for (let index = 1; index < 15; index++) cache.set(nthToken(index), 'k', claims)
+    expect(cache.get(twin)).toBeUndefined()
+    expect(cache.get(one)).toBeDefined()
+    cache.set(twin, 'other', claims)
+    expect(cache.get(twin)).toMatchObject({ kid: 'other' })
   })
 
   it('is empty after clear', () => {
