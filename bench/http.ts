@@ -26,8 +26,6 @@ const SLICE_SECONDS = 1
 const WARM_UP_SECONDS = 1
 /** So many contenders share the slice of bare Express before and the one after them. */
 const BETWEEN_BARE = 3
-/** In so many of the rounds requests are sent one at a time as well. */
-const ALONE_ROUNDS = 3
 const STARTING_AT_ONCE = 4
 const CHECK_TIMEOUT_MS = 10_000
 
@@ -66,9 +64,15 @@ export interface HttpRow {
   readonly failed: number
 }
 
-/** Measures these contenders, or all. */
+/**
+ * Measures these contenders, or all.
+ *
+ * @param rounds - how many, after one that warms up unless there is only one
+ * @param aloneRounds - in so many of them requests are sent one at a time as well
+ */
 export async function measureHttp(
   rounds: number,
+  aloneRounds: number,
   names: readonly ContenderName[] = CONTENDER_NAMES,
 ): Promise<HttpRow[]> {
   const redis = await startRedis({ config: { appendonly: 'yes' } })
@@ -83,7 +87,7 @@ export async function measureHttp(
     })
     const inOrder = starting.flatMap((name) => running.filter((one) => one.name === name))
     for (const started of inOrder) await check(started)
-    return await compare(inOrder, rounds)
+    return await compare(inOrder, rounds, aloneRounds)
   } finally {
     for (const { child, credentialsFile } of running) {
       await child.stop()
@@ -134,13 +138,16 @@ async function check({ name, child, facts }: Running): Promise<void> {
   await expectStatus(401, 'a session that was ended', last)
 }
 
-async function compare(running: readonly Running[], rounds: number): Promise<HttpRow[]> {
+async function compare(
+  running: readonly Running[],
+  rounds: number,
+  aloneRounds: number,
+): Promise<HttpRow[]> {
   const [others, bare] = [running.filter(({ name }) => name !== 'bare'), running.at(0)]
   if (bare === undefined) throw new Error('bare Express is missing')
   const results = new Map<ContenderName, Compared[]>(running.map(({ name }) => [name, []]))
   const alone = new Map<ContenderName, number[]>(running.map(({ name }) => [name, []]))
-  // The first round warms up.
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = rounds === 1 ? 1 : 0; round <= rounds; round++) {
     let before = await measure(bare)
     // Whoever comes first in one round comes later in the next.
     const turn = Math.round((round * others.length) / (rounds + 1))
@@ -159,7 +166,7 @@ async function compare(running: readonly Running[], rounds: number): Promise<Htt
       }
       before = after
     }
-    if (round > Math.max(0, rounds - ALONE_ROUNDS)) {
+    if (round > rounds - aloneRounds) {
       for (const contender of running) {
         const { facts, credentialsFile } = contender
         const { p50 } = await load(facts.port, credentialsFile, {
@@ -238,7 +245,7 @@ export function formatHttp(rows: readonly HttpRow[]): string {
         row.addedMicros.toFixed(1),
         row.p50.toFixed(1),
         row.p99.toFixed(1),
-        row.alone.toFixed(2),
+        Number.isNaN(row.alone) ? '' : row.alone.toFixed(2),
         boundBy,
       ]
     }),

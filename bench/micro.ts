@@ -1,5 +1,6 @@
 // What the parts of a guard cost, each beside the least it could cost.
 import { createHmac, createSecretKey, generateKeyPairSync, hash, randomBytes } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { compactVerify, SignJWT } from 'jose'
 import { Bench } from 'tinybench'
 import { createAccessTokenIssuer } from '../lib/access-token-issuer.ts'
@@ -12,6 +13,8 @@ import { drawSeed, drawSessionId } from '../lib/session-id.ts'
 import { createSessionTokenReader } from '../lib/session-token-reader.ts'
 import { formatSessionToken, readSessionToken } from '../lib/session-token.ts'
 import { generateSigningKey, parseSigningKeys } from '../lib/signing-keys.ts'
+import { createLatchkey } from '../middleware/index.ts'
+import { memoryStore } from '../stores/memory.ts'
 import { formatTable } from './support/report.ts'
 import { newSession } from './support/sessions.ts'
 
@@ -41,6 +44,44 @@ const policy = {
   audience: ['https://app.example'],
   clockSkewMs: 30_000,
   maxLifetimeMs: 15 * MINUTE,
+}
+
+/** `requireJwt()` in a loop, and the least that a guard could do instead. */
+async function guardSubject(): Promise<Subject> {
+  const kit = createLatchkey({
+    issuer: policy.issuer,
+    secrets: [randomBytes(32)],
+    signingKeys: [generateSigningKey()],
+    store: memoryStore(),
+  })
+  await kit.ready()
+  const { accessToken } = await kit.sessions.open({ id: 'alice' })
+  const header = Buffer.from(`Bearer ${accessToken}`)
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- all that a guard looks at
+  const res = { headersSent: false, setHeader() {} } as never
+  let passed = 0
+  const next = () => void passed++
+  const request = () => {
+    const authorization = header.toString('latin1')
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+    return { headers: { authorization }, rawHeaders: ['Authorization', authorization] } as never
+  }
+  const guard = kit.requireJwt()
+  const known = new Map([[String(header), { sub: 'alice' }]])
+  const byHand = (req: IncomingMessage, answer: ServerResponse) => {
+    const auth = known.get(req.headers.authorization ?? '')
+    if (auth === undefined) return
+    answer.setHeader('Cache-Control', 'no-store')
+    Object.assign(req, { auth })
+    next()
+  }
+  return {
+    name: '`requireJwt()`, token seen before',
+    call: () => guard(request(), res, next),
+    floor: 'a Map of tokens by hand',
+    floorCall: () => byHand(request(), res),
+    batch: 200,
+  }
 }
 
 async function subjects(): Promise<Subject[]> {
@@ -114,6 +155,7 @@ async function subjects(): Promise<Subject[]> {
         new SignJWT({ sub: 'alice', sid }).setProtectedHeader({ alg: 'ES256' }).sign(privateKey),
       batch: 5,
     },
+    await guardSubject(),
     {
       name: 'policy: a role and a scope',
       call: () => decideAccess(subject, needs, Date.now()),

@@ -45,15 +45,19 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
       from: 'quick',
       async measure() {
         installPeers()
-        const rounds = { quick: 1, usual: 5, full: 15 }[scale]
-        const data = await measureHttp(rounds, values.only?.filter(isContenderName))
+        const { rounds, alone } = {
+          quick: { rounds: 1, alone: 0 },
+          usual: { rounds: 2, alone: 1 },
+          full: { rounds: 15, alone: 3 },
+        }[scale]
+        const data = await measureHttp(rounds, alone, values.only?.filter(isContenderName))
         return { markdown: `${formatHttp(data)}\n\n${rounds} rounds, medians. ${on}`, data }
       },
     },
     micro: {
       from: 'quick',
       async measure() {
-        const data = await measureMicro({ quick: 50, usual: 500, full: 1000 }[scale])
+        const data = await measureMicro({ quick: 50, usual: 200, full: 1000 }[scale])
         return { markdown: `${formatMicro(data)}\n\nMedians. ${on}`, data }
       },
     },
@@ -62,7 +66,7 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
       async measure() {
         const { sizes, rounds, calls } = {
           quick: { sizes: [1000], rounds: 1, calls: 200 },
-          usual: { sizes: [1000, 20_000], rounds: 2, calls: 1000 },
+          usual: { sizes: [1000, 10_000], rounds: 2, calls: 500 },
           full: { sizes: [1000, 100_000, 1_000_000], rounds: 7, calls: 2000 },
         }[scale]
         const data = await measureOperations(sizes, rounds, calls)
@@ -73,14 +77,14 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
     delay: {
       from: 'usual',
       async measure() {
-        const data = await measureDelay({ quick: 20, usual: 100, full: 1000 }[scale])
+        const data = await measureDelay({ quick: 10, usual: 40, full: 1000 }[scale])
         return { markdown: `${formatDelay(data)}\n\n${on}`, data }
       },
     },
     memory: {
       from: 'usual',
       async measure() {
-        const data = await measureMemory({ quick: 1000, usual: 20_000, full: 100_000 }[scale])
+        const data = await measureMemory({ quick: 1000, usual: 10_000, full: 100_000 }[scale])
         return { markdown: `${formatMemory(data)}\n\n${on}`, data }
       },
     },
