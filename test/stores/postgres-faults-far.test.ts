@@ -31,6 +31,8 @@ const SERVER = {
 const database = useDatabase(sharedPostgresUrl)
 const names = createNames(database.schema, 'latchkey_')
 const cleanUps: (() => unknown)[] = []
+/** How long a connection of the feed may take until it listens. */
+const OPENING_MS = 2000
 
 afterEach(async () => {
   await closeNodes()
@@ -194,7 +196,7 @@ describe('a connection that is made when its operation is nearly over', () => {
 })
 
 describe('a connection of the feed that is still being made', () => {
-  it('is not waited for once its read is given up, and serves the next', async () => {
+  async function giveUpFiveReads(): Promise<void> {
     const proxy = await newProxy()
     const { store } = openStore(proxy, { operationTimeout: '4s' })
     proxy.halfOpen()
@@ -210,6 +212,19 @@ describe('a connection of the feed that is still being made', () => {
     }
     await store.feed.read({ cursor: null, waitMs: 0, signal: NEVER })
     expect(proxy.connections).toBe(1)
+  }
+
+  it('is not waited for once its read is given up, and serves the next', async () => {
+    for (let isDone = false; !isDone;) {
+      const startedAt = performance.now()
+      try {
+        await giveUpFiveReads()
+        isDone = true
+      } catch (error) {
+        // A machine that stalls for as long as a connection may take shows nothing of this.
+        if (performance.now() - startedAt < OPENING_MS) throw error
+      }
+    }
   })
 
   it('is closed with the store, whatever the server says', async () => {
