@@ -48,7 +48,7 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
         const { rounds, alone } = {
           quick: { rounds: 1, alone: 0 },
           usual: { rounds: 2, alone: 1 },
-          full: { rounds: 15, alone: 3 },
+          full: { rounds: 11, alone: 3 },
         }[scale]
         const data = await measureHttp(rounds, alone, values.only?.filter(isContenderName))
         return { markdown: `${formatHttp(data)}\n\n${rounds} rounds, medians. ${on}`, data }
@@ -67,7 +67,7 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
         const { sizes, rounds, calls } = {
           quick: { sizes: [1000], rounds: 1, calls: 200 },
           usual: { sizes: [1000, 10_000], rounds: 2, calls: 500 },
-          full: { sizes: [1000, 100_000, 1_000_000], rounds: 7, calls: 2000 },
+          full: { sizes: [1000, 100_000, 1_000_000], rounds: 5, calls: 2000 },
         }[scale]
         const data = await measureOperations(sizes, rounds, calls)
         const note = `16 calls in flight from one process, ${rounds} rounds, medians. ${on}`

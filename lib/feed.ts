@@ -57,7 +57,7 @@ export interface FeedFollowerOptions {
 
 const WAIT_MS = 500
 /** A follower lets a burst gather: the next read brings all of it. */
-const PAUSE_AFTER_NEWS_MS = 30
+const PAUSE_AFTER_NEWS_MS = 20
 const MIN_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 1000
 const HEAL_WINDOW_MS = 60_000

@@ -69,7 +69,7 @@ const CONTENDERS = {
   },
   'latchkey-jwt': {
     label: '**latchkey** `requireJwt()`',
-    boundBy: 'a lookup by the token’s text; the feed is asked in memory',
+    boundBy: 'a lookup by the token’s end; the feed is asked in memory',
     load: async () => latchkey('jwt'),
   },
   'latchkey-hybrid': {
@@ -79,32 +79,32 @@ const CONTENDERS = {
   },
   'latchkey-sensitive': {
     label: '**latchkey** `hybridGuard({ sensitive: true })`, Redis',
-    boundBy: 'the same, and one script on Redis a request',
+    boundBy: 'the same, and one MGET a request',
     load: async () => latchkey('sensitive'),
   },
   'latchkey-memory': {
     label: '**latchkey** `requireSession()`, memory',
-    boundBy: 'the HMAC of the token',
+    boundBy: 'the SHA-256 of the token',
     load: async () => latchkey('memory'),
   },
   'latchkey-redis': {
     label: '**latchkey** `requireSession()`, Redis',
-    boundBy: 'the HMAC, and one script on Redis a request',
+    boundBy: 'the SHA-256 of the token, and one GET a request',
     load: async () => latchkey('redis'),
   },
   'latchkey-redis-near': {
     label: '**latchkey** `requireSession()`, Redis, near cache',
-    boundBy: 'the HMAC of the token; one check a minute and session',
+    boundBy: 'the SHA-256 of the token; one check a minute and session',
     load: async () => latchkey('redis-near'),
   },
   'latchkey-postgres': {
     label: '**latchkey** `requireSession()`, Postgres',
-    boundBy: 'the HMAC, and one statement a request',
+    boundBy: 'the SHA-256 of the token, and one statement a request',
     load: async () => latchkey('postgres'),
   },
   'latchkey-postgres-near': {
     label: '**latchkey** `requireSession()`, Postgres, near cache',
-    boundBy: 'the HMAC of the token; one check a minute and session',
+    boundBy: 'the SHA-256 of the token; one check a minute and session',
     load: async () => latchkey('postgres-near'),
   },
 } satisfies Record<string, Entry>

@@ -9,7 +9,7 @@ const STALENESS = 5000
 const SKEW = 30_000
 const DEADLINE = 250
 const WAIT = 500
-const PAUSE = 30
+const PAUSE = 20
 const MAX_BACKOFF = 1000
 
 interface Question extends FeedReadInput {
