@@ -114,6 +114,14 @@ describe('a check by the server’s clock', () => {
     expect(await client.getBuffer(keyOf(sid))).toEqual(before)
   })
 
+  it('says invalid for another seed when there is nothing to write', async () => {
+    const { sid } = await open(store, newUser())
+    const other = await open(store, newUser())
+    const input = { sid, seedHash: other.seedHash, idleTimeoutMs }
+    expect(await store.check(input)).toEqual({ outcome: 'invalid' })
+    expect(await ranBy(input)).toEqual(['get'])
+  })
+
   it('touches a session that was not seen for a minute, by a script, once', async () => {
     const session = await open(storeOf(2 * MINUTE), newUser())
     const input = { sid: session.sid, idleTimeoutMs }
