@@ -8,8 +8,8 @@ import type { UserRef } from './user.ts'
  * This file is the contract; `test/stores/contract.ts` holds every store to each sentence of it.
  *
  * - Every operation is atomic and costs one round trip; one more where the feed is on another server, or
- *   where a check, once a minute and session, has something to write.
- *   None is a read followed by a write.
+ *   where a check, once a minute and session, has something to write. What is written is decided in the
+ *   step that writes it: none is a read followed by a write.
  * - Time is the store's own clock, epoch milliseconds. Clocks of nodes decide nothing.
  * - A session whose idle or absolute deadline is reached does not exist, whether or not its row is
  *   still there. No operation but `create` and `replace` makes one exist.

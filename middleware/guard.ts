@@ -21,6 +21,7 @@ import { judgeDevice, readBindings } from './device.ts'
 import type { ParsedGuardOptions } from './guard-options.ts'
 import { presentedDevice } from '../lib/device.ts'
 import { answerFailure } from './failure.ts'
+import { isPending } from './pending.ts'
 import type { Scheme } from './problem.ts'
 import { countBadToken } from './rate-limits.ts'
 import { clearAuth, setAuth } from './request-auth.ts'
@@ -65,7 +66,7 @@ export function runGuard<Claims extends object>(
     try {
       if (presented.transport === 'cookie') refuseCrossOrigin(context, req)
       const found = guard.authenticate(req, presented, memo)
-      if (!(found instanceof Promise) && !hasMoreToAsk) return letIn(req, memo, found)
+      if (!isPending(found) && !hasMoreToAsk) return letIn(req, memo, found)
       return passLater(req, memo, found).catch((error: unknown) => excuse(presented, error))
     } catch (error) {
       return excuse(presented, error)
@@ -192,7 +193,8 @@ export function runGuard<Claims extends object>(
     const memo = context.memo(req)
     try {
       const passed = pass(req, memo)
-      if (passed instanceof Promise) return acceptLater(passed, req, res, next, memo)
+      // By what it is and not by what it is not: whatever else comes back lets nobody in.
+      if (typeof passed !== 'boolean') return acceptLater(passed, req, res, next, memo)
       accept(passed, req, res, memo)
     } catch (error) {
       return refuse(error, req, res, next)

@@ -21,6 +21,7 @@ import {
 } from './guard.ts'
 import type { HybridGuardOptions, ParsedGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
+import { isPending } from './pending.ts'
 import { createSampler } from './sampler.ts'
 
 /**
@@ -116,7 +117,7 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
             return authenticateSession(req, presented, memo)
           }
           const access = verifyPresentedAccess(context, req, presented, memo)
-          return access instanceof Promise
+          return isPending(access)
             ? access.then(async (verified) => authenticateAccess(verified, memo, parsed))
             : authenticateAccess(access, memo, parsed)
         },

@@ -7,6 +7,7 @@ import { authFromChecked, checkedBefore, runGuard, verifyPresentedAccess } from 
 import type { ParsedGuardOptions, TokenGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
 import { checkBlind } from './blind.ts'
+import { isPending } from './pending.ts'
 
 /**
  * Makes `requireJwt`: an access token by `Authorization: Bearer` or cookie, judged by signature and
@@ -40,7 +41,7 @@ export function createRequireJwt<Claims extends object>(
       scheme: 'Bearer',
       authenticate(req, presented, memo) {
         const access = verifyPresentedAccess(context, req, presented, memo)
-        return access instanceof Promise
+        return isPending(access)
           ? access.then((verified) => judge(verified, memo, parsed))
           : judge(access, memo, parsed)
       },

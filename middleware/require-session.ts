@@ -5,6 +5,7 @@ import type { Authenticated, FoundSession } from './guard.ts'
 import { authFromRecord, checkPresentedSession, runGuard } from './guard.ts'
 import type { SessionGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
+import { isPending } from './pending.ts'
 
 function authenticated<Claims extends object>({
   session,
@@ -35,7 +36,7 @@ export function createRequireSession<Claims extends object = RegisteredClaims>(
       scheme: 'Session',
       authenticate(req, presented, memo) {
         const found = checkPresentedSession(context, req, presented, memo, near)
-        return found instanceof Promise ? found.then(authenticated<Claims>) : authenticated(found)
+        return isPending(found) ? found.then(authenticated<Claims>) : authenticated(found)
       },
     })
   }

@@ -52,7 +52,7 @@ export class RedisSessions {
 
   async check(input: CheckInput): Promise<CheckResult> {
     const { read } = this.#runner
-    const now = this.#clock.now()
+    const now = read === undefined ? undefined : this.#clock.now()
     if (read === undefined || now === undefined) return this.#checkByScript(input)
     const { sid, jti } = input
     const key = this.#keys.sessionOf(sid)

@@ -384,7 +384,7 @@ function nthToken(index: number): string {
 }
 
 describe('the token cache', () => {
-  const entry = 2 * 100 + 600
+  const entry = 2 * 100 + 700
   const claims = { sub: 'alice' } as never
 
   it('stays within its bytes and keeps what is in use', () => {

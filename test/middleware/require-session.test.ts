@@ -49,6 +49,28 @@ describe('requireSession', () => {
     }
   })
 
+  it('lets nobody in unjudged where another Promise is the global one, as with zone.js', async () => {
+    const kit = await openKit()
+    const { sessionCookie, access, sid } = await kit.login()
+    const native = globalThis.Promise
+    globalThis.Promise = class Foreign<Value> extends native<Value> {}
+    try {
+      const send = async (path: string, field: string, value: string) =>
+        (await request(kit.server).get(path).set(field, value)).status
+      const all = async () => [
+        await send('/session', 'Cookie', sessionCookie),
+        await send('/jwt', 'Authorization', `Bearer ${access}`),
+        await send('/hybrid', 'Authorization', `Bearer ${access}`),
+      ]
+      expect(await all()).toEqual([200, 200, 200])
+      await kit.latchkey.sessions.revoke(sid)
+      expect(await all()).toEqual([401, 401, 401])
+      expect(await send('/session', 'Cookie', sessionCookie.replace(/.$/, '~'))).toBe(401)
+    } finally {
+      globalThis.Promise = native
+    }
+  })
+
   it('answers 401 without an error attribute when no credentials came (RFC 6750 §3)', async () => {
     const kit = await openKit()
     const res = await request(kit.server).get('/session').expect(401)
