@@ -25,10 +25,13 @@ export type Question =
   | { readonly ask: 'port' }
   /** Opens sessions: ids and access tokens. */
   | { readonly ask: 'open'; readonly count: number }
+  /** When it has heard of each revocation, by session id, on the clock of {@link now}. */
+  | { readonly ask: 'heard' }
 
 const settings: NodeSettings = JSON.parse(process.argv[2] ?? '')
 
-const store = openStore()
+const heard = new Map<string, number>()
+const store = listening(openStore())
 const latchkey = createLatchkey({
   issuer: 'https://app.example',
   secrets: [randomBytes(32)],
@@ -41,7 +44,8 @@ const app = express()
 app.use('/auth', latchkey.authRoutes())
 app.get('/jwt', latchkey.requireJwt(), (_req, res) => void res.json({}))
 app.post('/revoke/:sid', (req, res, next) => {
-  latchkey.sessions.revoke(req.params.sid).then((ended) => res.json({ ended }), next)
+  const sentAt = now()
+  latchkey.sessions.revoke(req.params.sid).then(() => res.json({ sentAt }), next)
 })
 const { port } = await listen(app)
 await latchkey.ready()
@@ -58,6 +62,21 @@ function openStore(): Store {
   })
 }
 
+/** A clock that all processes of this machine share, milliseconds. */
+function now(): number {
+  return Number(process.hrtime.bigint()) / 1_000_000
+}
+
+/** The store, with a note of when each entry of its feed was there for the kit to take. */
+function listening(real: Store): Store {
+  const read: Store['feed']['read'] = async (input) => {
+    const page = await real.feed.read(input)
+    for (const { sid } of page.entries) if (!heard.has(sid)) heard.set(sid, now())
+    return page
+  }
+  return Object.create(real, { feed: { value: { ...real.feed, read } } })
+}
+
 serveParent(async (asked: Question) => {
   switch (asked.ask) {
     case 'port':
@@ -71,5 +90,7 @@ serveParent(async (asked: Question) => {
       })
       return opened
     }
+    case 'heard':
+      return [...heard]
   }
 })

@@ -28,13 +28,19 @@ const CONNECTIONS = 32
 
 const agent = new Agent({ keepAlive: true })
 
+type Spread = readonly [p50: number, p99: number, max: number]
+
 /** One way to revoke, on one kind of server. Milliseconds. */
 export interface DelayRow {
   readonly server: string
   readonly mode: string
   readonly revocations: number
-  readonly fromSending: readonly [p50: number, p99: number, max: number]
-  readonly fromAnswer: readonly [p50: number, p99: number, max: number]
+  /** From A's call of the store until B has heard; null where B has no store. */
+  readonly heard: Spread | null
+  /** From the request to A until B refuses. */
+  readonly fromSending: Spread
+  /** From A's answer until B refuses. */
+  readonly fromAnswer: Spread
   /** Requests sent to B after A had answered, that B still let pass. */
   readonly passed: number
 }
@@ -50,6 +56,9 @@ interface Node {
 }
 
 interface Times {
+  readonly sid: string
+  /** When A called its store, on the clock of the nodes. */
+  readonly calledAt: number
   readonly fromSending: number
   readonly fromAnswer: number
   readonly passed: number
@@ -98,11 +107,12 @@ async function onTwoNodes(
     const steady = await manyASecond(a, b, count)
     const remote = await onVerifier(a, b, Math.ceil(count / 4))
     const saturated = await underLoad(a, b, Math.ceil(count / 4))
+    const heard = new Map(await ask<[string, number][]>(b.child, { ask: 'heard' }))
     return [
-      rowOf(name, 'one at a time, nodes idle', alone),
-      rowOf(name, '167 a second', steady),
-      rowOf(name, 'one at a time, a verifier that listens to the other node', remote),
-      rowOf(name, 'one at a time, nodes saturated with requests', saturated),
+      rowOf(name, 'one at a time, nodes idle', alone, heard),
+      rowOf(name, '167 a second', steady, heard),
+      rowOf(name, 'one at a time, a verifier that listens to the other node', remote, null),
+      rowOf(name, 'one at a time, nodes saturated with requests', saturated, heard),
     ]
   } finally {
     await Promise.all([a.child.stop(), b.child.stop()])
@@ -192,9 +202,11 @@ async function openSessions(a: Node, b: Node, count: number): Promise<Session[]>
 async function revoke(a: Node, b: Node, session: Session, pauseMs = 0): Promise<Times> {
   const sentAt = performance.now()
   let answeredAt = Infinity
-  const answer = send(a, 'POST', `/revoke/${session.sid}`).then((status) => {
+  const answer = send(a, 'POST', `/revoke/${session.sid}`).then(({ status, text }) => {
     answeredAt = performance.now()
     if (status !== 200) throw new Error(`A answered ${status}`)
+    const { sentAt: calledAt }: { sentAt: number } = JSON.parse(text)
+    return calledAt
   })
   let passed = 0
   for (;;) {
@@ -206,31 +218,52 @@ async function revoke(a: Node, b: Node, session: Session, pauseMs = 0): Promise<
     if (pauseMs > 0) await sleep(pauseMs)
   }
   const refusedAt = performance.now()
-  await answer
-  return { fromSending: refusedAt - sentAt, fromAnswer: refusedAt - answeredAt, passed }
+  const calledAt = await answer
+  const { sid } = session
+  return {
+    sid,
+    calledAt,
+    fromSending: refusedAt - sentAt,
+    fromAnswer: refusedAt - answeredAt,
+    passed,
+  }
 }
 
-function rowOf(server: string, mode: string, times: readonly Times[]): DelayRow {
-  const shares = (key: 'fromSending' | 'fromAnswer') => {
-    const values = times.map((one) => one[key])
-    return [quantile(values, 0.5), quantile(values, 0.99), quantile(values, 1)] as const
-  }
+function rowOf(
+  server: string,
+  mode: string,
+  times: readonly Times[],
+  heard: ReadonlyMap<string, number> | null,
+): DelayRow {
   return {
     server,
     mode,
     revocations: times.length,
-    fromSending: shares('fromSending'),
-    fromAnswer: shares('fromAnswer'),
+    heard:
+      heard === null
+        ? null
+        : spreadOf(times.map(({ sid, calledAt }) => (heard.get(sid) ?? Infinity) - calledAt)),
+    fromSending: spreadOf(times.map((one) => one.fromSending)),
+    fromAnswer: spreadOf(times.map((one) => one.fromAnswer)),
     passed: times.reduce((sum, { passed }) => sum + passed, 0),
   }
 }
 
+function spreadOf(values: readonly number[]): Spread {
+  return [quantile(values, 0.5), quantile(values, 0.99), quantile(values, 1)]
+}
+
 /** The rows as a table. */
 export function formatDelay(rows: readonly DelayRow[]): string {
-  const head = ['from sending it: p50', 'p99', 'max', 'from its answer: p50', 'p99', 'max']
+  const head = ['heard', 'refused, from sending it', 'refused, from its answer'].flatMap((what) => [
+    `${what}: p50`,
+    'p99',
+    'max',
+  ])
   const table: (string | number)[][] = []
-  for (const { server, mode, revocations, fromSending, fromAnswer, passed } of rows) {
-    const times = [...fromSending, ...fromAnswer].map((ms) => ms.toFixed(2))
+  for (const { server, mode, revocations, heard, fromSending, fromAnswer, passed } of rows) {
+    const all = [...(heard ?? ['', '', '']), ...fromSending, ...fromAnswer]
+    const times = all.map((ms) => (typeof ms === 'number' ? ms.toFixed(2) : ms))
     table.push([`${server}: ${mode}`, revocations, ...times, passed])
   }
   return formatTable([['ms', 'revocations', ...head, 'sent after, yet let pass'], ...table])
@@ -241,15 +274,23 @@ async function ask<Answer>(child: Child, question: Question): Promise<Answer> {
 }
 
 async function get(node: Node, { accessToken }: Session): Promise<number> {
-  return send(node, 'GET', '/jwt', { authorization: `Bearer ${accessToken}` })
+  const headers = { authorization: `Bearer ${accessToken}` }
+  return (await send(node, 'GET', '/jwt', headers)).status
 }
 
-async function send(node: Node, method: string, path: string, headers = {}): Promise<number> {
+async function send(
+  node: Node,
+  method: string,
+  path: string,
+  headers = {},
+): Promise<{ status: number; text: string }> {
   const options = { agent, host: '127.0.0.1', port: node.port, method, path, headers }
   return new Promise((resolve, reject) => {
     const req = request(options, (res) => {
-      res.resume()
-      res.once('end', () => resolve(res.statusCode ?? 0))
+      const chunks: string[] = []
+      res.setEncoding('utf8')
+      res.on('data', (chunk: string) => chunks.push(chunk))
+      res.once('end', () => resolve({ status: res.statusCode ?? 0, text: chunks.join('') }))
     })
     req.once('error', reject)
     req.end()

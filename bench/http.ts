@@ -19,13 +19,6 @@ import { forEachOf } from './support/sessions.ts'
 const SESSIONS = 500
 const CONNECTIONS = 64
 const SLICE_SECONDS = 1
-/**
- * Load before each slice that is not counted: after a minute without work a process pays for its
- * caches, and on a virtual machine for its memory, many times what a guard costs.
- */
-const WARM_UP_SECONDS = 1
-/** So many contenders share the slice of bare Express before and the one after them. */
-const BETWEEN_BARE = 3
 const STARTING_AT_ONCE = 4
 const CHECK_TIMEOUT_MS = 10_000
 
@@ -64,15 +57,23 @@ export interface HttpRow {
   readonly failed: number
 }
 
-/**
- * Measures these contenders, or all.
- *
- * @param rounds - how many, after one that warms up unless there is only one
- * @param aloneRounds - in so many of them requests are sent one at a time as well
- */
+/** How thoroughly. */
+export interface HttpScale {
+  readonly rounds: number
+  /** Slices of a contender in each round, between those of bare Express. */
+  readonly slices: number
+  /**
+   * Load before the first of them that is not counted: after minutes without work a process pays for
+   * its caches and its memory, and a guard for the check that is due once a minute and session.
+   */
+  readonly warmUpSeconds: number
+  /** In so many rounds requests are sent one at a time as well. */
+  readonly aloneRounds: number
+}
+
+/** Measures these contenders, or all. */
 export async function measureHttp(
-  rounds: number,
-  aloneRounds: number,
+  scale: HttpScale,
   names: readonly ContenderName[] = CONTENDER_NAMES,
 ): Promise<HttpRow[]> {
   const redis = await startRedis({ config: { appendonly: 'yes' } })
@@ -87,7 +88,7 @@ export async function measureHttp(
     })
     const inOrder = starting.flatMap((name) => running.filter((one) => one.name === name))
     for (const started of inOrder) await check(started)
-    return await compare(inOrder, rounds, aloneRounds)
+    return await compare(inOrder, scale)
   } finally {
     for (const { child, credentialsFile } of running) {
       await child.stop()
@@ -122,7 +123,7 @@ async function check({ name, child, facts }: Running): Promise<void> {
     const { status } = answer
     if (status !== expected) throw new Error(`${name} answers ${status} to ${what}`)
   }
-  if (name === 'bare') return expectStatus(200, 'anybody')
+  if (facts.good.length === 0) return expectStatus(200, 'anybody')
   const last = facts.good.at(-1)
   if (facts.good.length !== SESSIONS || facts.tampered.length === 0 || last === undefined) {
     throw new Error(`${name} lacks credentials`)
@@ -138,51 +139,41 @@ async function check({ name, child, facts }: Running): Promise<void> {
   await expectStatus(401, 'a session that was ended', last)
 }
 
-async function compare(
-  running: readonly Running[],
-  rounds: number,
-  aloneRounds: number,
-): Promise<HttpRow[]> {
+async function compare(running: readonly Running[], scale: HttpScale): Promise<HttpRow[]> {
+  const { rounds, slices, warmUpSeconds, aloneRounds } = scale
   const [others, bare] = [running.filter(({ name }) => name !== 'bare'), running.at(0)]
   if (bare === undefined) throw new Error('bare Express is missing')
   const results = new Map<ContenderName, Compared[]>(running.map(({ name }) => [name, []]))
   const alone = new Map<ContenderName, number[]>(running.map(({ name }) => [name, []]))
-  for (let round = rounds === 1 ? 1 : 0; round <= rounds; round++) {
-    let before = await measure(bare)
+  await warmUp(bare, 2 * warmUpSeconds)
+  let before = await measure(bare)
+  for (let round = 0; round < rounds; round++) {
     // Whoever comes first in one round comes later in the next.
-    const turn = Math.round((round * others.length) / (rounds + 1))
-    const order = [...others.slice(turn), ...others.slice(0, turn)]
-    for (let from = 0; from < order.length; from += BETWEEN_BARE) {
-      const slices: [ContenderName, Slice][] = []
-      for (const contender of order.slice(from, from + BETWEEN_BARE)) {
-        slices.push([contender.name, await measure(contender)])
-      }
-      const after = await measure(bare)
-      if (round > 0) {
-        for (const [name, slice] of slices) {
-          results.get(name)?.push(beside(slice, [before, after]))
-        }
+    const turn = Math.round((round * others.length) / rounds)
+    for (const contender of [...others.slice(turn), ...others.slice(0, turn)]) {
+      await warmUp(contender, warmUpSeconds)
+      for (let count = 0; count < slices; count++) {
+        const slice = await measure(contender)
+        const after = await measure(bare)
+        results.get(contender.name)?.push(beside(slice, [before, after]))
         results.get('bare')?.push(beside(after, [before]))
+        before = after
       }
-      before = after
     }
-    if (round > rounds - aloneRounds) {
-      for (const contender of running) {
-        const { facts, credentialsFile } = contender
-        const { p50 } = await load(facts.port, credentialsFile, {
-          connections: 1,
-          seconds: SLICE_SECONDS,
-        })
-        alone.get(contender.name)?.push(p50)
-      }
+    if (round < rounds - aloneRounds) continue
+    for (const { name, facts, credentialsFile } of running) {
+      const options = { connections: 1, seconds: SLICE_SECONDS }
+      alone.get(name)?.push((await load(facts.port, credentialsFile, options)).p50)
     }
   }
   return running.map(({ name }) => rowOf(name, results.get(name) ?? [], alone.get(name) ?? []))
 }
 
-async function measure(contender: Running): Promise<Slice> {
-  const { child, facts, credentialsFile } = contender
-  await load(facts.port, credentialsFile, { connections: CONNECTIONS, seconds: WARM_UP_SECONDS })
+async function warmUp({ facts, credentialsFile }: Running, seconds: number): Promise<void> {
+  await load(facts.port, credentialsFile, { connections: CONNECTIONS, seconds })
+}
+
+async function measure({ child, facts, credentialsFile }: Running): Promise<Slice> {
   const before = await ask<number>(child, 'cpu')
   const result = await load(facts.port, credentialsFile, {
     connections: CONNECTIONS,

@@ -45,13 +45,14 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
       from: 'quick',
       async measure() {
         installPeers()
-        const { rounds, alone } = {
-          quick: { rounds: 1, alone: 0 },
-          usual: { rounds: 2, alone: 1 },
-          full: { rounds: 11, alone: 3 },
+        const http = {
+          quick: { rounds: 1, slices: 1, warmUpSeconds: 1, aloneRounds: 0 },
+          usual: { rounds: 1, slices: 2, warmUpSeconds: 2, aloneRounds: 1 },
+          full: { rounds: 3, slices: 3, warmUpSeconds: 3, aloneRounds: 2 },
         }[scale]
-        const data = await measureHttp(rounds, alone, values.only?.filter(isContenderName))
-        return { markdown: `${formatHttp(data)}\n\n${rounds} rounds, medians. ${on}`, data }
+        const data = await measureHttp(http, values.only?.filter(isContenderName))
+        const slices = `${http.rounds} × ${http.slices} slices of a second, medians`
+        return { markdown: `${formatHttp(data)}\n\n${slices}. ${on}`, data }
       },
     },
     micro: {

@@ -72,13 +72,13 @@ function targetsOf({ http = [], micro = [], operations = [], delay = [], memory 
       targets.push({ what: `${what}, 1 M sessions against 1 k`, most: 1.3, value: growth })
     }
   }
-  for (const { server, mode, fromSending } of delay) {
-    if (mode.includes('verifier')) continue
-    const [p50, p99] = fromSending
+  for (const { server, mode, heard } of delay) {
+    if (heard === null) continue
+    const [p50, p99] = heard
     const idle = mode.endsWith('idle')
     const most = mode.startsWith('167') ? 30 : idle ? (server === 'Postgres' ? 10 : 5) : 40
-    if (idle) targets.push({ what: `${server}: ${mode}, p50 ms`, most: 1, value: p50 })
-    targets.push({ what: `${server}: ${mode}, p99 ms`, most, value: p99 })
+    if (idle) targets.push({ what: `${server}: ${mode}, heard, p50 ms`, most: 1, value: p50 })
+    targets.push({ what: `${server}: ${mode}, heard, p99 ms`, most, value: p99 })
   }
   for (const { name, bytesEach } of memory) {
     const [, most] = BYTES.find(([start]) => name.startsWith(start)) ?? []

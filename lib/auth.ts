@@ -102,8 +102,8 @@ export function toSession<Claims extends object>(record: SessionRecord): Session
 
 /** Who an access token alone says is asking. */
 export function authFromClaims<Claims extends object>(claims: AccessClaims): Auth<Claims> {
-  return {
-    kind: claims.sid === null ? 'service' : 'jwt',
+  const auth = {
+    kind: claims.sid === null ? ('service' as const) : ('jwt' as const),
     userId: claims.sid === null ? '' : claims.sub,
     sessionId: claims.sid ?? '',
     tenant: claims.tenant,
@@ -112,10 +112,10 @@ export function authFromClaims<Claims extends object>(claims: AccessClaims): Aut
     level: claims.level,
     authTime: claims.authTimeMs ?? 0,
     claims: typedClaims<Claims>(claims.claims),
-    ...(claims.sid === null ? { service: claims.sub } : {}),
-    ...(claims.actor === null ? {} : { actor: claims.actor }),
     checked: false,
   }
+  if (claims.sid === null) return { ...auth, service: claims.sub }
+  return claims.actor === null ? auth : { ...auth, actor: claims.actor }
 }
 
 /** The app's claims at its own word: only `authenticate`, `loadUser` and `update` can put them in. */

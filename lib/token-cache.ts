@@ -19,12 +19,6 @@ export interface TokenCache<Claims extends object = JsonObject> {
 /** How much memory remembered tokens may take. */
 export const DEFAULT_CACHE_BYTES: number = 8 * 1024 * 1024
 
-/**
- * How much of a token's end it is looked up by: a part of its signature. To hash all of it costs more than
- * everything else a hit does, and that the whole text is the same is compared anyway.
- */
-const KEY_LENGTH = 32
-
 interface Entry<Claims extends object> extends RememberedToken<Claims> {
   readonly token: string
 }
@@ -39,11 +33,11 @@ interface Entry<Claims extends object> extends RememberedToken<Claims> {
 export function createTokenCache<Claims extends object = JsonObject>(
   maxBytes: number = DEFAULT_CACHE_BYTES,
 ): TokenCache<Claims> {
-  let young = new Map<string, Entry<Claims>>()
-  let old = new Map<string, Entry<Claims>>()
+  let young = new Map<number, Entry<Claims>>()
+  let old = new Map<number, Entry<Claims>>()
   let youngBytes = 0
 
-  function remember(key: string, entry: Entry<Claims>): void {
+  function remember(key: number, entry: Entry<Claims>): void {
     const bytes = entryBytes(entry.token)
     if (bytes > maxBytes / 2) return
     if (youngBytes + bytes > maxBytes / 2) {
@@ -66,7 +60,7 @@ export function createTokenCache<Claims extends object = JsonObject>(
       return aged
     },
     set(token, kid, claims) {
-      remember(detach(keyOf(token)), { token: detach(token), kid, claims })
+      remember(keyOf(token), { token: detach(token), kid, claims })
     },
     clear() {
       young = new Map()
@@ -76,9 +70,23 @@ export function createTokenCache<Claims extends object = JsonObject>(
   }
 }
 
-/** @param token - in an app without types anything, and then it is no token */
-function keyOf(token: unknown): string {
-  return typeof token === 'string' ? token.slice(-KEY_LENGTH) : ''
+/**
+ * What a token is looked up by: 30 bits of its signature, from characters before the last, which may have
+ * four values only. To hash all of the text costs more than everything else a hit does, and that all of it
+ * is the same is compared anyway.
+ *
+ * @param token - in an app without types anything, and then it is no token
+ */
+function keyOf(token: unknown): number {
+  if (typeof token !== 'string') return -1
+  const end = token.length
+  return (
+    (token.charCodeAt(end - 2) & 63) |
+    ((token.charCodeAt(end - 3) & 63) << 6) |
+    ((token.charCodeAt(end - 4) & 63) << 12) |
+    ((token.charCodeAt(end - 5) & 63) << 18) |
+    ((token.charCodeAt(end - 6) & 63) << 24)
+  )
 }
 
 /** What an entry takes in memory: the text, and the claims parsed from it with their objects. */

@@ -63,10 +63,17 @@ export interface Context<Claims extends object> {
   readonly cookieWatch: CookieWatch
 }
 
-/** Makes the accessor for memos that only this kit sees. */
-export function createMemo(): (req: Request) => Memo {
+/**
+ * Makes the accessor for memos that only this kit sees. They hang on the raw headers, which are as much the
+ * request's own: each request that Express has seen has a hidden class of its own, and whatever is
+ * added to it makes another one, with a copy of all that it has. A test's request may have no headers.
+ */
+export function createMemo(): (req: { readonly rawHeaders?: readonly string[] }) => Memo {
   const key = Symbol('latchkey')
-  return (req: Request & { [key]?: Memo }) => (req[key] ??= {})
+  return (req) => {
+    const holder: object & { [key]?: Memo } = req.rawHeaders ?? req
+    return (holder[key] ??= {})
+  }
 }
 
 /** Who is asking, for the audit trail. `req.ip` honours the app's `trust proxy`. */

@@ -19,6 +19,8 @@ export interface Contender {
   readonly tampered: readonly Credential[]
   /** Ends the session of the last good credential, where that can be done at all. */
   readonly revokeLast?: () => Promise<unknown>
+  /** Whether the server makes requests with the app's prototypes, so that Express need not exchange them. */
+  readonly ownPrototypes?: boolean
 }
 
 /** Makes a contender, with so many sessions that are open. */

@@ -1,5 +1,5 @@
 import type { Contender, Prepare, Servers } from './contender.ts'
-import { bare, postgresSelect, redisGet } from './hand-written.ts'
+import { bare, bareOwnPrototypes, postgresSelect, redisGet, tokenMap } from './hand-written.ts'
 import { latchkey } from './latchkey.ts'
 
 /** One row of the table. */
@@ -16,6 +16,11 @@ const CONTENDERS = {
     label: 'bare Express 5 (ceiling)',
     boundBy: 'Express and node:http',
     load: async () => bare,
+  },
+  'hand-map': {
+    label: 'by hand: a Map of tokens',
+    boundBy: 'the header, and what is put on request and response',
+    load: async () => tokenMap,
   },
   'hand-redis': {
     label: 'by hand: ioredis GET, auto-pipelined',
@@ -69,7 +74,7 @@ const CONTENDERS = {
   },
   'latchkey-jwt': {
     label: '**latchkey** `requireJwt()`',
-    boundBy: 'a lookup by the token’s end; the feed is asked in memory',
+    boundBy: 'a lookup by five characters of the signature; the feed in memory',
     load: async () => latchkey('jwt'),
   },
   'latchkey-hybrid': {
@@ -106,6 +111,19 @@ const CONTENDERS = {
     label: '**latchkey** `requireSession()`, Postgres, near cache',
     boundBy: 'the SHA-256 of the token; one check a minute and session',
     load: async () => latchkey('postgres-near'),
+  },
+  'bare-own-prototypes': {
+    label: 'bare Express 5, prototypes set by the server',
+    boundBy: 'Express without `Object.setPrototypeOf`',
+    load: async () => bareOwnPrototypes,
+  },
+  'latchkey-jwt-own-prototypes': {
+    label: '**latchkey** `requireJwt()`, prototypes set by the server',
+    boundBy: 'what `requireJwt()` is bound by',
+    load: async () => async (servers, sessions) => ({
+      ...(await latchkey('jwt')(servers, sessions)),
+      ownPrototypes: true,
+    }),
   },
 } satisfies Record<string, Entry>
 

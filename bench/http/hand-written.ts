@@ -4,6 +4,7 @@ import type { Request } from 'express'
 import { Redis } from 'ioredis'
 import { Pool } from 'pg'
 import type { Contender, Servers } from './contender.ts'
+import { bearer, flipEnd } from './contender.ts'
 
 const COOKIE = 'hand'
 const COOKIE_PATTERN = /(?:^|; )hand=([\w-]{43})(?:;|$)/
@@ -11,6 +12,36 @@ const COOKIE_PATTERN = /(?:^|; )hand=([\w-]{43})(?:;|$)/
 /** Nothing is asked of anybody: the ceiling. */
 export async function bare(): Promise<Contender> {
   return { handlers: [], good: [], tampered: [] }
+}
+
+/** The same, on a server that spares Express the exchange of prototypes. */
+export async function bareOwnPrototypes(): Promise<Contender> {
+  return { ...(await bare()), ownPrototypes: true }
+}
+
+/** A Map of tokens as they are sent: the least that any guard of tokens can cost. */
+export async function tokenMap(_servers: Servers, sessions: number): Promise<Contender> {
+  const tokens = Array.from({ length: sessions }, () => randomBytes(450).toString('base64url'))
+  const users = new Map(
+    tokens.map((token, n) => [`Bearer ${token}`, { id: `user${n}`, roles: ['reader', 'writer'] }]),
+  )
+  return {
+    handlers: [
+      (req, res, next) => {
+        const user = users.get(req.headers.authorization ?? '')
+        if (user === undefined) {
+          res.sendStatus(401)
+          return
+        }
+        Object.assign(req, { auth: user })
+        res.setHeader('Cache-Control', 'no-store')
+        next()
+      },
+    ],
+    good: tokens.map(bearer),
+    tampered: tokens.slice(0, 1).map((token) => bearer(flipEnd(token))),
+    revokeLast: async () => users.delete(`Bearer ${tokens.at(-1) ?? ''}`),
+  }
 }
 
 /** One GET; the commands of a tick travel together. */

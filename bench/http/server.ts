@@ -36,7 +36,7 @@ const refuse: ErrorRequestHandler = (error: unknown, _req, res, _next) => {
 const app = express()
 app.get('/', ...contender.handlers, (_req, res) => void res.json({ ok: true }))
 app.use(refuse)
-const { port } = await listen(app)
+const { port } = await listen(app, contender.ownPrototypes)
 
 serveParent<ServerQuestion>(async (question) => {
   switch (question) {
