@@ -21,6 +21,9 @@ const CONFIG = { appendonly: 'yes' }
 const PAUSE_MS = [50, 150] as const
 /** 167 a second. */
 const STEADY_MS = 6
+/** Between two questions whether B refuses; where many ask at once, it is longer. */
+const QUESTION_MS = 1
+const STEADY_QUESTION_MS = 10
 /** Revocations that are not counted: what runs for the first time is slow for other reasons. */
 const WARM_UP = 20
 const LOAD_SECONDS = 2
@@ -125,7 +128,7 @@ async function oneByOne(a: Node, b: Node, count: number): Promise<Times[]> {
   for (const session of await openSessions(a, b, WARM_UP + count)) {
     const [least, most] = PAUSE_MS
     await sleep(least + Math.random() * (most - least))
-    times.push(await revoke(a, b, session))
+    times.push(await revoke(a, b, session, QUESTION_MS))
   }
   return times.slice(WARM_UP)
 }
@@ -146,7 +149,7 @@ async function manyASecond(a: Node, b: Node, count: number): Promise<Times[]> {
   return Promise.all(
     sessions.map(async (session, n) => {
       await sleep(Math.max(0, startedAt + n * STEADY_MS - performance.now()))
-      return revoke(a, b, session, 1)
+      return revoke(a, b, session, STEADY_QUESTION_MS)
     }),
   )
 }
@@ -174,7 +177,7 @@ async function underLoad(a: Node, b: Node, count: number): Promise<Times[]> {
     for (const session of sessions) {
       const [least, most] = PAUSE_MS
       await sleep(least + Math.random() * (most - least))
-      times.push(await revoke(a, b, session))
+      times.push(await revoke(a, b, session, QUESTION_MS))
     }
     return times
   } finally {
@@ -197,9 +200,9 @@ async function openSessions(a: Node, b: Node, count: number): Promise<Session[]>
 /**
  * Revokes on A while asking B, one request after the other, until it refuses.
  *
- * @param pauseMs - between two questions, where many ask at once and must not be a load themselves
+ * @param pauseMs - between two questions, which are not to be a load themselves
  */
-async function revoke(a: Node, b: Node, session: Session, pauseMs = 0): Promise<Times> {
+async function revoke(a: Node, b: Node, session: Session, pauseMs: number): Promise<Times> {
   const sentAt = performance.now()
   let answeredAt = Infinity
   const answer = send(a, 'POST', `/revoke/${session.sid}`).then(({ status, text }) => {
@@ -215,7 +218,7 @@ async function revoke(a: Node, b: Node, session: Session, pauseMs = 0): Promise<
     if (status === 401) break
     if (status !== 200) throw new Error(`B answered ${status}`)
     if (askedAt > answeredAt) passed++
-    if (pauseMs > 0) await sleep(pauseMs)
+    await sleep(pauseMs)
   }
   const refusedAt = performance.now()
   const calledAt = await answer
