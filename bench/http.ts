@@ -161,7 +161,9 @@ async function compare(running: readonly Running[], scale: HttpScale): Promise<H
       }
     }
     if (round < rounds - aloneRounds) continue
-    for (const { name, facts, credentialsFile } of running) {
+    for (const contender of running) {
+      const { name, facts, credentialsFile } = contender
+      await warmUp(contender, 1)
       const options = { connections: 1, seconds: SLICE_SECONDS }
       alone.get(name)?.push((await load(facts.port, credentialsFile, options)).p50)
     }

@@ -6,6 +6,8 @@ import { unref } from './unref.ts'
 
 /** A connection that is told of the feed. */
 export interface RevocationListener {
+  /** The service it is of. */
+  readonly service: string
   /** Takes a text to send. Says whether it can take another at once. */
   write(text: string): boolean
   /** Resolves when it can take another, or is over. */
@@ -41,7 +43,7 @@ interface Heard extends FeedEntry {
   readonly at: number
 }
 
-/** How many connections one node serves. */
+/** How many connections one node serves, of all services together. */
 const MAX_LISTENERS = 1000
 /** What may wait to be sent to one; who is slower is cut and resumes. */
 const MAX_WAITING_BYTES = 1024 * 1024
@@ -99,13 +101,14 @@ export class RevocationHub {
   }
 
   /**
-   * Makes sure that a listener can be told everything.
+   * Makes sure that a listener of this service can be told everything.
    *
-   * @throws {AuthError} `feed_unavailable` while this node is blind, has too many listeners or ends
+   * @throws {AuthError} `feed_unavailable` while this node is blind or ends, or has all the listeners it
+   *   takes and none of a service that has more of them than this one would
    */
-  refuseUnable(): void {
-    const isFull = this.#members.size >= this.#maxListeners
-    if (!this.#closed && !isFull && this.#feed.blindness() === null) return
+  refuseUnable(service: string): void {
+    const hasRoom = !this.#isFull() || this.#dispensableFor(service) !== undefined
+    if (!this.#closed && hasRoom && this.#feed.blindness() === null) return
     throw new AuthError('feed_unavailable', 'this node cannot tell of revocations now')
   }
 
@@ -117,7 +120,9 @@ export class RevocationHub {
    * @throws {AuthError} `feed_unavailable`, as {@link RevocationHub.refuseUnable}
    */
   join(listener: RevocationListener, lastId: string | undefined): () => void {
-    this.refuseUnable()
+    this.refuseUnable(listener.service)
+    const dispensable = this.#isFull() ? this.#dispensableFor(listener.service) : undefined
+    if (dispensable !== undefined) this.#dismiss(dispensable)
     const timer = setTimeout(() => this.#dismiss(member), MAX_LIFE_MS * (0.8 + Math.random() * 0.2))
     unref(timer)
     const member: Member = { listener, whole: false, timer }
@@ -159,6 +164,28 @@ export class RevocationHub {
   close(): void {
     this.#closed = true
     this.lose()
+  }
+
+  #isFull(): boolean {
+    return this.#members.size >= this.#maxListeners
+  }
+
+  /**
+   * Whose place a listener of this service may take on a full node: the oldest of the service that has the
+   * most. Undefined when this one would then have as many: places are shared, not passed around.
+   */
+  #dispensableFor(service: string): Member | undefined {
+    const ofService = new Map<string, Member[]>()
+    for (const member of this.#members) {
+      const name = member.listener.service
+      const others = ofService.get(name)
+      if (others === undefined) ofService.set(name, [member])
+      else others.push(member)
+    }
+    let most: readonly Member[] = []
+    for (const members of ofService.values()) if (members.length > most.length) most = members
+    const own = ofService.get(service)?.length ?? 0
+    return own + 1 < most.length ? most[0] : undefined
   }
 
   #storeNow(): number {

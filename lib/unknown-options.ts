@@ -9,7 +9,7 @@ const MAX_TYPOS = 2
  * @param unknown - what the caller wrote, or the rest of it once the known options are taken out
  * @param known - the names that exist here
  * @throws {ConfigError} `invalid_option` for the first unknown key, with the likely spelling, and for
- *   what is no object
+ *   what is no object, or holds its members in another way than objects do: an array, a Map
  * @internal
  */
 export function rejectUnknownOptions(
@@ -19,7 +19,7 @@ export function rejectUnknownOptions(
 ): void {
   // Options come from JavaScript as well, and from an environment that lacks what they name.
   const given: unknown = unknown
-  if (typeof given !== 'object' || given === null) {
+  if (typeof given !== 'object' || given === null || Symbol.iterator in given) {
     throw new ConfigError(
       path === '' ? 'options' : path,
       `must be an object of ${known.join(', ')}`,

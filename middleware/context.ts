@@ -63,6 +63,15 @@ export interface Context<Claims extends object> {
   readonly cookieWatch: CookieWatch
 }
 
+/** Shows nothing of a memo to who prints what it hangs on. */
+class Kept {
+  readonly #memo: Memo = {}
+
+  get memo(): Memo {
+    return this.#memo
+  }
+}
+
 /**
  * Makes the accessor for memos that only this kit sees. They hang on the raw headers, which are as much the
  * request's own: each request that Express has seen has a hidden class of its own, and whatever is
@@ -71,8 +80,8 @@ export interface Context<Claims extends object> {
 export function createMemo(): (req: { readonly rawHeaders?: readonly string[] }) => Memo {
   const key = Symbol('latchkey')
   return (req) => {
-    const holder: object & { [key]?: Memo } = req.rawHeaders ?? req
-    return (holder[key] ??= {})
+    const holder: object & { [key]?: Kept } = req.rawHeaders ?? req
+    return (holder[key] ??= new Kept()).memo
   }
 }
 

@@ -13,8 +13,8 @@ export function createRevocationStream<Claims extends object>(
 ): RouteHandler {
   const { hub } = context.core
   return async (req, res) => {
-    await authenticateService(context, req)
-    hub.refuseUnable()
+    const { id: service } = await authenticateService(context, req)
+    hub.refuseUnable(service)
     res.status(200).set({
       'Content-Type': 'text/event-stream; charset=utf-8',
       // Neither kept nor held back until there is enough to compress.
@@ -28,13 +28,14 @@ export function createRevocationStream<Claims extends object>(
     res.flushHeaders()
     // It may have gone while its credential was judged, and would not be heard to go again.
     if (res.destroyed) return
-    const leave = hub.join(listenerOf(res), req.get('Last-Event-ID'))
+    const leave = hub.join(listenerOf(service, res), req.get('Last-Event-ID'))
     res.once('close', leave)
   }
 }
 
-function listenerOf(res: Response): RevocationListener {
+function listenerOf(service: string, res: Response): RevocationListener {
   return {
+    service,
     write: (text) => res.write(text),
     async drained() {
       if (res.destroyed || !res.writableNeedDrain) return

@@ -62,6 +62,7 @@ function revoked(...sids: string[]): FeedEntry[] {
 
 /** A connection that takes what the test lets it take. */
 class Ear implements RevocationListener {
+  readonly service: string
   readonly #parser = new EventStreamParser(10_000_000)
   readonly frames: FeedFrame[] = []
   readonly ids: (string | undefined)[] = []
@@ -70,6 +71,10 @@ class Ear implements RevocationListener {
   full = false
   ended: 'end' | 'cut' | null = null
   #drain: () => void = () => {}
+
+  constructor(service: string = 'reports') {
+    this.service = service
+  }
 
   write(text: string): boolean {
     this.text += text
@@ -171,6 +176,29 @@ describe('who begins to listen', () => {
     expect(() => join()).toThrow(expect.objectContaining({ code: 'feed_unavailable' }))
     leave()
     expect(() => join()).not.toThrow()
+  })
+
+  it('takes places on a full node from the service that has the most, until both have as many', () => {
+    hub = open(4)
+    const ears = Array.from({ length: 4 }, () => new Ear('reports'))
+    for (const ear of ears) hub.join(ear, undefined)
+    expect(() => hub.join(new Ear('reports'), undefined)).toThrow('cannot tell')
+    for (let count = 0; count < 2; count++) hub.join(new Ear('billing'), undefined)
+    expect(ears.map(({ ended }) => ended)).toEqual(['end', 'end', null, null])
+    for (const service of ['billing', 'reports']) {
+      expect(() => hub.join(new Ear(service), undefined)).toThrow('cannot tell')
+    }
+    hub.join(new Ear('search'), undefined)
+    expect(hub.size).toBe(4)
+  })
+
+  it('takes no place on a full node that is blind', () => {
+    hub = open(2)
+    const ears = [new Ear('reports'), new Ear('reports')]
+    for (const ear of ears) hub.join(ear, undefined)
+    blind = 'stale'
+    expect(() => hub.join(new Ear('billing'), undefined)).toThrow('cannot tell')
+    expect(ears.map(({ ended }) => ended)).toEqual([null, null])
   })
 
   it('is refused once the hub is closed', () => {

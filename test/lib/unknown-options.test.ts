@@ -56,13 +56,16 @@ describe('rejectUnknownOptions', () => {
     expect(rejection('store', { clok: 1 }).option).toBe('store.clok')
   })
 
-  it.each([null, undefined, 7, 'x'])('rejects %j, which is no object', (options) => {
-    expect(rejection('', options as never).option).toBe('options')
-    expect(rejection('store', options as never)).toMatchObject({
-      code: 'invalid_option',
-      option: 'store',
-    })
-  })
+  it.each([null, undefined, 7, 'x', [], new Map(), new Set()])(
+    'rejects %p, which is no object of options',
+    (options) => {
+      expect(rejection('', options as never).option).toBe('options')
+      expect(rejection('store', options as never)).toMatchObject({
+        code: 'invalid_option',
+        option: 'store',
+      })
+    },
+  )
 
   it('suggests the nearest of several near names', () => {
     try {
