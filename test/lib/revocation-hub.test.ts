@@ -189,6 +189,8 @@ describe('who begins to listen', () => {
       expect(() => hub.join(new Ear(service), undefined)).toThrow('cannot tell')
     }
     hub.join(new Ear('search'), undefined)
+    // One, two and one: what a second one would win, another would lose.
+    expect(() => hub.join(new Ear('search'), undefined)).toThrow('cannot tell')
     expect(hub.size).toBe(4)
   })
 
