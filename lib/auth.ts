@@ -118,6 +118,48 @@ export function authFromClaims<Claims extends object>(claims: AccessClaims): Aut
   return claims.actor === null ? auth : { ...auth, actor: claims.actor }
 }
 
+/**
+ * `req.auth` from what the store said.
+ *
+ * @param checked - whether it said so for this request, rather than to the near cache before
+ */
+export function authFromRecord<Claims extends object>(
+  kind: Auth['kind'],
+  record: SessionRecord,
+  checked: boolean = true,
+): Auth<Claims> {
+  const session = toSession<Claims>(record)
+  return {
+    kind,
+    userId: session.userId,
+    sessionId: session.id,
+    tenant: session.tenant,
+    roles: session.roles,
+    scope: session.scope,
+    level: session.level,
+    authTime: session.authTime,
+    claims: session.claims,
+    session,
+    checked,
+  }
+}
+
+/**
+ * `req.auth` from an access token whose session the store was asked for. A token that was narrowed
+ * stays as narrow as it is.
+ */
+export function authFromChecked<Claims extends object>(
+  { scope, actor }: AccessClaims,
+  record: SessionRecord,
+): Auth<Claims> {
+  const auth = authFromRecord<Claims>('jwt', record)
+  return {
+    ...auth,
+    scope: auth.scope.filter((word) => scope.includes(word)),
+    ...(actor === null ? {} : { actor }),
+  }
+}
+
 /** The app's claims at its own word: only `authenticate`, `loadUser` and `update` can put them in. */
 export function typedClaims<Claims extends object>(claims: object): Claims {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above

@@ -1,21 +1,16 @@
 import type { NextFunction, Request, Response } from 'express'
-import type { AccessClaims } from '../lib/access-token-claims.ts'
 import type { Auth } from '../lib/auth.ts'
-import { toSession } from '../lib/auth.ts'
 import type { ErrorCode } from '../lib/errors.ts'
 import { AuthError } from '../lib/errors.ts'
 import { decideAccess } from '../lib/guard-policy.ts'
 import type { MaybePromise } from '../lib/options.ts'
 import type { SessionRecord } from '../lib/session.ts'
-import type { PresentedSession } from '../lib/session-token-reader.ts'
 import type { Guard } from './as-guard.ts'
 import { asGuard } from './as-guard.ts'
 import type { Context, Memo } from './context.ts'
 import { hookFailure, requestFacts } from './context.ts'
 import type { Accepts, Presented } from './credentials.ts'
-import { readCookie } from '../lib/cookies.ts'
-import { verifyOrNull } from './access-cookie.ts'
-import { ambiguous, choosePresented, cookieTexts, oneSessionToken } from './credentials.ts'
+import { choosePresented } from './credentials.ts'
 import { refuseCrossOrigin } from './csrf.ts'
 import { judgeDevice, readBindings } from './device.ts'
 import type { ParsedGuardOptions } from './guard-options.ts'
@@ -228,192 +223,4 @@ function isOver(error: unknown): boolean {
 
 function hasCode(error: unknown, code: ErrorCode): boolean {
   return error instanceof AuthError && error.code === code
-}
-
-/**
- * The session of a session token, from the store or from what an earlier guard asked it during this
- * request.
- *
- * @param near - whether the near cache may answer. What it says is not remembered for later guards:
- *   it is weaker than what they may ask for
- */
-export function checkPresentedSession<Claims extends object>(
-  context: Context<Claims>,
-  req: Request,
-  presented: Presented,
-  memo: Memo,
-  near: boolean,
-): MaybePromise<FoundSession> {
-  const [text = ''] = presented.texts
-  if (presented.texts.length === 1 && memo.checked?.text === text) {
-    // The store was asked already, but the feed may have brought news since.
-    context.checks.refuseRevoked(memo.checked.session.sid)
-    return { session: memo.checked.session, cached: false }
-  }
-  const token = oneSessionToken(context, presented.texts)
-  if (token === null) throw new AuthError('token_invalid', 'the session token is not good')
-  if (presented.transport === 'cookie' && context.core.settings.accessToken === 'cookie') {
-    return refuseForeignAccess(context, req, token.sid).then(async () =>
-      findSession(context, token, presented, memo, near),
-    )
-  }
-  return findSession(context, token, presented, memo, near)
-}
-
-/** A session, and whether the near cache knew it: the store was not asked then. */
-export interface FoundSession {
-  readonly session: SessionRecord
-  readonly cached: boolean
-}
-
-function findSession<Claims extends object>(
-  { checks }: Context<Claims>,
-  token: PresentedSession,
-  presented: Presented,
-  memo: Memo,
-  near: boolean,
-): MaybePromise<FoundSession> {
-  const known = near ? checks.nearSession(token) : undefined
-  if (known !== undefined) return { session: known, cached: true }
-  const asked = near ? checks.fetchSession(token) : checks.checkSessionToken(token)
-  return asked.then((session) => {
-    memo.checked = { text: onlyText(presented), session }
-    return { session, cached: false }
-  })
-}
-
-/** An access cookie of another session next to the session cookie: nobody can say who is asking. */
-async function refuseForeignAccess<Claims extends object>(
-  { core }: Context<Claims>,
-  req: Request,
-  sid: string,
-): Promise<void> {
-  for (const text of readCookie(req.headers.cookie, core.settings.cookies.access.name)) {
-    const claims = core.verifier.remembered(text) ?? (await verifyOrNull(core.verifier, text))
-    if (claims !== null && claims.sid !== sid) throw ambiguous()
-  }
-}
-
-/** Of duplicate cookies only one was good: the others' texts must not stand for it. */
-function onlyText({ texts }: Presented): string | null {
-  return texts.length === 1 ? (texts[0] ?? null) : null
-}
-
-/** An access token that was found good, by signature and feed. */
-export interface VerifiedAccess {
-  readonly text: string
-  readonly claims: AccessClaims
-}
-
-/** The claims of the presented access token, by signature and feed. */
-export function verifyPresentedAccess<Claims extends object>(
-  context: Context<Claims>,
-  req: Request,
-  presented: Presented,
-  memo: Memo,
-): MaybePromise<VerifiedAccess> {
-  const { texts } = presented
-  const [text = ''] = texts
-  const known = texts.length === 1 ? context.checks.rememberedClaims(text) : undefined
-  if (known !== undefined)
-    return acceptAccess(context, req, presented, memo, { text, claims: known })
-  return oneAccessToken(context, texts).then((access) =>
-    acceptAccess(context, req, presented, memo, access),
-  )
-}
-
-/**
- * Keeps a good token for the guards that come after.
- *
- * @throws {AuthError} `credentials_ambiguous` in a cookie beside the cookie of another session
- */
-function acceptAccess<Claims extends object>(
-  context: Context<Claims>,
-  req: Request,
-  presented: Presented,
-  memo: Memo,
-  access: VerifiedAccess,
-): VerifiedAccess {
-  const { texts, transport } = presented
-  // Chosen by an earlier guard of this request.
-  if (texts.length === 1 && memo.access?.text === access.text) return memo.access
-  const { sid } = access.claims
-  if (transport === 'header' && sid !== null) context.cookieWatch.bearer(req, sid)
-  if (transport === 'cookie') {
-    const session = oneSessionToken(context, cookieTexts(context, req, 'session'))
-    if (session !== null && session.sid !== sid) throw ambiguous()
-  }
-  memo.access = access
-  return access
-}
-
-/**
- * The session of a verified access token, when an earlier guard asked the store for it during this
- * request: what is known better is not forgotten again. Null when none did.
- */
-export function checkedBefore({ checked }: Memo, text: string): SessionRecord | null {
-  return checked?.text === text ? checked.session : null
-}
-
-/** Of duplicate cookies the one that verifies counts; two that verify and differ are nobody's. */
-async function oneAccessToken<Claims extends object>(
-  context: Context<Claims>,
-  texts: readonly string[],
-): Promise<VerifiedAccess> {
-  let found: VerifiedAccess | null = null
-  let failure: unknown
-  for (const text of texts) {
-    try {
-      const claims = await context.checks.verifyAccessToken(text)
-      if (found !== null) throw ambiguous()
-      found = { text, claims }
-    } catch (error) {
-      if (!(error instanceof AuthError) || error.status !== 401) throw error
-      failure = error
-    }
-  }
-  if (found === null) throw failure
-  return found
-}
-
-/**
- * `req.auth` from an access token whose session the store was asked for. A token that was narrowed
- * stays as narrow as it is.
- */
-export function authFromChecked<Claims extends object>(
-  { scope, actor }: AccessClaims,
-  record: SessionRecord,
-): Auth<Claims> {
-  const auth = authFromRecord<Claims>('jwt', record)
-  return {
-    ...auth,
-    scope: auth.scope.filter((word) => scope.includes(word)),
-    ...(actor === null ? {} : { actor }),
-  }
-}
-
-/**
- * `req.auth` from what the store said.
- *
- * @param checked - whether it said so for this request, rather than to the near cache before
- */
-export function authFromRecord<Claims extends object>(
-  kind: Auth['kind'],
-  record: SessionRecord,
-  checked: boolean = true,
-): Auth<Claims> {
-  const session = toSession<Claims>(record)
-  return {
-    kind,
-    userId: session.userId,
-    sessionId: session.id,
-    tenant: session.tenant,
-    roles: session.roles,
-    scope: session.scope,
-    level: session.level,
-    authTime: session.authTime,
-    claims: session.claims,
-    session,
-    checked,
-  }
 }

@@ -1,7 +1,7 @@
 import type { Request } from 'express'
 import type { ServiceClaims, SessionClaims } from '../lib/access-token-claims.ts'
 import type { RegisteredClaims } from '../lib/auth.ts'
-import { authFromClaims } from '../lib/auth.ts'
+import { authFromChecked, authFromClaims, authFromRecord } from '../lib/auth.ts'
 import { StoreUnavailable } from '../lib/errors.ts'
 import { decideCheck } from '../lib/guard-policy.ts'
 import type { MaybePromise } from '../lib/options.ts'
@@ -10,18 +10,14 @@ import { checkBlind } from './blind.ts'
 import type { Context, Memo } from './context.ts'
 import type { Presented } from './credentials.ts'
 import type { Guard } from './as-guard.ts'
-import type { Authenticated, VerifiedAccess } from './guard.ts'
-import {
-  authFromChecked,
-  authFromRecord,
-  checkPresentedSession,
-  checkedBefore,
-  runGuard,
-  verifyPresentedAccess,
-} from './guard.ts'
+import type { Authenticated } from './guard.ts'
+import { runGuard } from './guard.ts'
 import type { HybridGuardOptions, ParsedGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
-import { isPending } from './pending.ts'
+import { whenKnown } from './pending.ts'
+import type { VerifiedAccess } from './presented-access.ts'
+import { checkedBefore, verifyPresentedAccess } from './presented-access.ts'
+import { checkPresentedSession } from './presented-session.ts'
 import { createSampler } from './sampler.ts'
 
 /**
@@ -117,9 +113,7 @@ export function createHybridGuard<Claims extends object = RegisteredClaims>(
             return authenticateSession(req, presented, memo)
           }
           const access = verifyPresentedAccess(context, req, presented, memo)
-          return isPending(access)
-            ? access.then(async (verified) => authenticateAccess(verified, memo, parsed))
-            : authenticateAccess(access, memo, parsed)
+          return whenKnown(access, (verified) => authenticateAccess(verified, memo, parsed))
         },
       },
     )

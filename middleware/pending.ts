@@ -9,3 +9,11 @@ export function isPending<Value extends object>(
 ): value is Promise<Value> {
   return 'then' in value
 }
+
+/** What follows from a value: at once when it is there already, for a promise costs turns of its own. */
+export function whenKnown<Value extends object, Result>(
+  value: MaybePromise<Value>,
+  next: (known: Value) => MaybePromise<Result>,
+): MaybePromise<Result> {
+  return isPending(value) ? value.then(next) : next(value)
+}

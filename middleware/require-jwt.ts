@@ -1,13 +1,15 @@
-import { authFromClaims } from '../lib/auth.ts'
+import { authFromChecked, authFromClaims } from '../lib/auth.ts'
 import type { Guard } from './as-guard.ts'
 import type { MaybePromise } from '../lib/options.ts'
 import type { Context, Memo } from './context.ts'
-import type { Authenticated, VerifiedAccess } from './guard.ts'
-import { authFromChecked, checkedBefore, runGuard, verifyPresentedAccess } from './guard.ts'
+import type { Authenticated } from './guard.ts'
+import { runGuard } from './guard.ts'
 import type { ParsedGuardOptions, TokenGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
 import { checkBlind } from './blind.ts'
-import { isPending } from './pending.ts'
+import { whenKnown } from './pending.ts'
+import type { VerifiedAccess } from './presented-access.ts'
+import { checkedBefore, verifyPresentedAccess } from './presented-access.ts'
 
 /**
  * Makes `requireJwt`: an access token by `Authorization: Bearer` or cookie, judged by signature and
@@ -41,9 +43,7 @@ export function createRequireJwt<Claims extends object>(
       scheme: 'Bearer',
       authenticate(req, presented, memo) {
         const access = verifyPresentedAccess(context, req, presented, memo)
-        return isPending(access)
-          ? access.then((verified) => judge(verified, memo, parsed))
-          : judge(access, memo, parsed)
+        return whenKnown(access, (verified) => judge(verified, memo, parsed))
       },
     })
   }

@@ -1,11 +1,14 @@
 import type { RegisteredClaims } from '../lib/auth.ts'
+import { authFromRecord } from '../lib/auth.ts'
 import type { Context } from './context.ts'
 import type { Guard } from './as-guard.ts'
-import type { Authenticated, FoundSession } from './guard.ts'
-import { authFromRecord, checkPresentedSession, runGuard } from './guard.ts'
+import type { Authenticated } from './guard.ts'
+import { runGuard } from './guard.ts'
 import type { SessionGuardOptions } from './guard-options.ts'
 import { parseGuardOptions } from './guard-options.ts'
-import { isPending } from './pending.ts'
+import { whenKnown } from './pending.ts'
+import type { FoundSession } from './presented-session.ts'
+import { checkPresentedSession } from './presented-session.ts'
 
 function authenticated<Claims extends object>({
   session,
@@ -36,7 +39,7 @@ export function createRequireSession<Claims extends object = RegisteredClaims>(
       scheme: 'Session',
       authenticate(req, presented, memo) {
         const found = checkPresentedSession(context, req, presented, memo, near)
-        return isPending(found) ? found.then(authenticated<Claims>) : authenticated(found)
+        return whenKnown(found, authenticated<Claims>)
       },
     })
   }
