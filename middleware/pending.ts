@@ -13,7 +13,7 @@ export function isPending<Value extends object>(
 /** What follows from a value: at once when it is there already, for a promise costs turns of its own. */
 export function whenKnown<Value extends object, Result>(
   value: MaybePromise<Value>,
-  next: (known: Value) => MaybePromise<Result>,
+  follow: (known: Value) => MaybePromise<Result>,
 ): MaybePromise<Result> {
-  return isPending(value) ? value.then(next) : next(value)
+  return isPending(value) ? value.then(follow) : follow(value)
 }
