@@ -63,18 +63,19 @@ export interface HttpScale {
   /** Slices of a contender in each round, between those of bare Express. */
   readonly slices: number
   /**
-   * Load before the first of them that is not counted: after minutes without work a process pays for
-   * its caches and its memory, and a guard for the check that is due once a minute and session.
+   * Load before the first of them that is not counted: a process that has just started pays for its
+   * compiler, four times what a request costs later, and one that waited for its caches and its
+   * memory, and for the check that is due once a minute and session.
    */
   readonly warmUpSeconds: number
   /** In so many rounds requests are sent one at a time as well. */
   readonly aloneRounds: number
 }
 
-/** Measures these contenders, or all. */
+/** Measures these contenders. */
 export async function measureHttp(
   scale: HttpScale,
-  names: readonly ContenderName[] = CONTENDER_NAMES,
+  names: readonly ContenderName[],
 ): Promise<HttpRow[]> {
   const redis = await startRedis({ config: { appendonly: 'yes' } })
   const postgres = await startBench(2)
@@ -145,7 +146,7 @@ async function compare(running: readonly Running[], scale: HttpScale): Promise<H
   if (bare === undefined) throw new Error('bare Express is missing')
   const results = new Map<ContenderName, Compared[]>(running.map(({ name }) => [name, []]))
   const alone = new Map<ContenderName, number[]>(running.map(({ name }) => [name, []]))
-  await warmUp(bare, 2 * warmUpSeconds)
+  await warmUp(bare, warmUpSeconds)
   let before = await measure(bare)
   for (let round = 0; round < rounds; round++) {
     // Whoever comes first in one round comes later in the next.

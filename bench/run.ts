@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { formatDelay, measureDelay } from './delay.ts'
 import { formatHttp, measureHttp } from './http.ts'
-import { isContenderName } from './http/contenders.ts'
+import { CONTENDER_NAMES, isContenderName, QUICK_NAMES } from './http/contenders.ts'
 import { formatMemory, measureMemory } from './memory.ts'
 import { formatMicro, measureMicro } from './micro.ts'
 import { formatOperations, measureOperations } from './operations.ts'
@@ -46,11 +46,12 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
       async measure() {
         installPeers()
         const http = {
-          quick: { rounds: 1, slices: 1, warmUpSeconds: 1, aloneRounds: 0 },
-          usual: { rounds: 1, slices: 2, warmUpSeconds: 2, aloneRounds: 1 },
+          quick: { rounds: 1, slices: 1, warmUpSeconds: 3, aloneRounds: 0 },
+          usual: { rounds: 1, slices: 2, warmUpSeconds: 3, aloneRounds: 0 },
           full: { rounds: 3, slices: 3, warmUpSeconds: 3, aloneRounds: 2 },
         }[scale]
-        const data = await measureHttp(http, values.only?.filter(isContenderName))
+        const names = scale === 'quick' ? QUICK_NAMES : CONTENDER_NAMES
+        const data = await measureHttp(http, values.only?.filter(isContenderName) ?? names)
         const slices = `${http.rounds} × ${http.slices} slices of a second, medians`
         return { markdown: `${formatHttp(data)}\n\n${slices}. ${on}`, data }
       },

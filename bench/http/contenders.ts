@@ -7,6 +7,8 @@ interface Entry {
   readonly label: string
   /** What the row is bound by, in a few words. */
   readonly boundBy: string
+  /** Left out of a quick run: another row says nearly the same. */
+  readonly isExtra?: true
   /** Loaded when it is wanted: the peers have packages of their own. */
   readonly load: () => Promise<Prepare>
 }
@@ -35,6 +37,7 @@ const CONTENDERS = {
   'express-session-memory': {
     label: 'express-session, MemoryStore',
     boundBy: 'its own work a request: HMAC, JSON, change hash, `Cookie` object',
+    isExtra: true,
     load: async () => (await import('../peers/express-session.ts')).withMemory,
   },
   'express-session-redis': {
@@ -45,6 +48,7 @@ const CONTENDERS = {
   'express-session-postgres': {
     label: 'express-session, connect-pg-simple',
     boundBy: 'the same, a SELECT, and an UPDATE with its flush on every request',
+    isExtra: true,
     load: async () => (await import('../peers/express-session.ts')).withPostgres,
   },
   'express-jwt': {
@@ -55,11 +59,13 @@ const CONTENDERS = {
   'oauth2-jwt-bearer': {
     label: 'express-oauth2-jwt-bearer, RS256',
     boundBy: 'an RSA verification a request, in WebCrypto’s thread pool, and its validators',
+    isExtra: true,
     load: async () => (await import('../peers/jwt.ts')).oauth2JwtBearer,
   },
   'passport-jwt': {
     label: 'passport-jwt, RS256, KeyObject',
     boundBy: 'an RSA verification a request, and what passport adds to each',
+    isExtra: true,
     load: async () => (await import('../peers/jwt.ts')).passportJwt,
   },
   'better-auth': {
@@ -70,6 +76,7 @@ const CONTENDERS = {
   'better-auth-cache': {
     label: 'better-auth, the same with its cookie cache',
     boundBy: 'the same, and a second HMAC; no round trip',
+    isExtra: true,
     load: async () => (await import('../peers/better-auth.ts')).withCookieCache,
   },
   'latchkey-jwt': {
@@ -115,11 +122,13 @@ const CONTENDERS = {
   'bare-own-prototypes': {
     label: 'bare Express 5, prototypes set by the server',
     boundBy: 'Express without `Object.setPrototypeOf`',
+    isExtra: true,
     load: async () => bareOwnPrototypes,
   },
   'latchkey-jwt-own-prototypes': {
     label: '**latchkey** `requireJwt()`, prototypes set by the server',
     boundBy: 'what `requireJwt()` is bound by',
+    isExtra: true,
     load: async () => async (servers, sessions) => ({
       ...(await latchkey('jwt')(servers, sessions)),
       ownPrototypes: true,
@@ -133,6 +142,11 @@ export type ContenderName = keyof typeof CONTENDERS
 /** All of them, in the order of the table. */
 export const CONTENDER_NAMES: readonly ContenderName[] =
   Object.keys(CONTENDERS).filter(isContenderName)
+
+/** Those of a quick run. */
+export const QUICK_NAMES: readonly ContenderName[] = CONTENDER_NAMES.filter(
+  (name) => describeContender(name).isExtra !== true,
+)
 
 /** Whether there is a contender of this name. */
 export function isContenderName(name: string): name is ContenderName {
