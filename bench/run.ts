@@ -48,7 +48,7 @@ const PARTS: ReadonlyMap<string, Part> = new Map(
         const http = {
           quick: { rounds: 1, slices: 1, warmUpSeconds: 3, aloneRounds: 0 },
           usual: { rounds: 1, slices: 2, warmUpSeconds: 3, aloneRounds: 0 },
-          full: { rounds: 3, slices: 3, warmUpSeconds: 3, aloneRounds: 2 },
+          full: { rounds: 3, slices: 3, warmUpSeconds: 3, aloneRounds: 3 },
         }[scale]
         const names = scale === 'quick' ? QUICK_NAMES : CONTENDER_NAMES
         const data = await measureHttp(http, values.only?.filter(isContenderName) ?? names)

@@ -23,9 +23,12 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN
 }
 
-/** The value in the middle. */
+/** The value in the middle; of an even number, the mean of the two. */
 export function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
+  const sorted = values.toSorted((a, b) => a - b)
+  const low = Math.floor((sorted.length - 1) / 2)
+  const high = Math.floor(sorted.length / 2)
+  return ((sorted[low] ?? NaN) + (sorted[high] ?? NaN)) / 2
 }
 
 /** The median of several rounds and their range: `12.1 (11.8-12.9)`. */
