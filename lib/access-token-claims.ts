@@ -176,13 +176,15 @@ export function readClaims<Claims extends object = JsonObject>(
     demand(clientId !== null, 'sid')
     for (const name of OF_A_USER) demand(members[name] === undefined, name)
     demand(clientId === sub, 'client_id')
-    return deepFreeze({ ...common, clientId, sid: null, gen: null, ver: null, authTimeMs: null })
+    const none = { sid: null, gen: null, ver: null, authTimeMs: null }
+    return deepFreeze(Object.assign(common, { clientId, ...none }))
   }
   demand(isIdentifier(sid), 'sid')
   demand(isCount(gen), 'gen')
   demand(isCount(ver), 'ver')
   demand(isCount(authTime), 'auth_time')
-  return deepFreeze({ ...common, sid, gen, ver, authTimeMs: authTime * 1000 })
+  // Not a spread: to add members to a copy of so many takes sixty times as long.
+  return deepFreeze(Object.assign(common, { sid, gen, ver, authTimeMs: authTime * 1000 }))
 }
 
 const OF_A_USER = ['gen', 'ver', 'auth_time', 'tenant', 'roles', 'amr', 'acr', 'act'] as const
