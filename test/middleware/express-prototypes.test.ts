@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import { afterAll, describe, expect, it } from '@jest/globals'
 import type { Request } from 'express'
 import request from 'supertest'
-import { closeKits, openKit, readLogin } from '../support/kit.ts'
+import { closeKits, openKit, PASSWORD, readLogin, serve } from '../support/kit.ts'
 
 afterAll(closeKits)
 
@@ -20,13 +20,12 @@ describe('what Express does to requests', () => {
       res.json({ isMade, ip: req.ip, auth: req.auth ?? null })
     })
     const server = createServer({ IncomingMessage: AppRequest, ServerResponse: AppResponse }, app)
+    await serve(server)
 
     const { body } = await request(server).get('/request').set('X-Forwarded-For', '192.0.2.1')
     expect(body).toEqual({ isMade: true, ip: '192.0.2.1', auth: null })
     const login = readLogin(
-      await request(server)
-        .post('/auth/login')
-        .send({ username: 'alice', password: 'correct-horse-battery-staple' }),
+      await request(server).post('/auth/login').send({ username: 'alice', password: PASSWORD }),
     )
     const statuses = async () =>
       Promise.all(

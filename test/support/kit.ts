@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import type { Express, Request, Response as ExpressResponse } from 'express'
@@ -199,15 +200,21 @@ export async function closeKits(): Promise<void> {
   await Promise.all(closing.map(async (close) => close()))
 }
 
-/** Keeps a server for {@link closeKits}, listening on a free port. */
+/** Serves an app on a free port until {@link closeKits}. */
 export async function listen(app: Express): Promise<{ server: Server; port: number }> {
-  const server = app.listen(0, '127.0.0.1')
+  const server = createServer(app)
+  return { server, port: await serve(server) }
+}
+
+/** Has a server listen on a free port until {@link closeKits}. */
+export async function serve(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   open.add(async () => {
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
   })
-  return { server, port: (server.address() as AddressInfo).port }
+  return (server.address() as AddressInfo).port
 }
 
 export interface KitSetup {
