@@ -12,6 +12,8 @@ export interface TcpProxy {
   readonly port: number
   /** How many connections are open. */
   readonly connections: number
+  /** How many replies are here and wait for their delay to pass. */
+  readonly repliesHeld: number
   /** Holds every reply back that long; 0 ends it. */
   delay(ms: number): void
   /** Swallows the next `count` chunks from server to client, then cuts: done, but nobody was told. */
@@ -32,6 +34,7 @@ export interface TcpProxy {
 
 interface Faults {
   replyDelayMs: number
+  repliesHeld: number
   repliesToDrop: number
   readonly bytesLeft: Record<Direction, number>
   /** Settles when things may pass again. */
@@ -47,6 +50,7 @@ interface Link {
 export async function startTcpProxy(target: { readonly port: number }): Promise<TcpProxy> {
   const faults: Faults = {
     replyDelayMs: 0,
+    repliesHeld: 0,
     repliesToDrop: 0,
     bytesLeft: { replies: Infinity, requests: Infinity },
     blocked: undefined,
@@ -68,6 +72,9 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
     port,
     get connections() {
       return links.size
+    },
+    get repliesHeld() {
+      return faults.repliesHeld
     },
     delay(ms) {
       faults.replyDelayMs = ms
@@ -135,7 +142,7 @@ function forward(link: Link, direction: Direction, faults: Faults): void {
     last = (async () => {
       await before
       const waitMs = due - Date.now()
-      if (waitMs > 0) await sleep(waitMs)
+      if (waitMs > 0) await hold(waitMs)
       await faults.blocked
       if (!to.destroyed) step()
     })()
@@ -144,6 +151,12 @@ function forward(link: Link, direction: Direction, faults: Faults): void {
   from.on('end', () => inTurn(() => to.end()))
   from.on('error', () => inTurn(() => reset(to)))
   from.on('close', () => inTurn(() => to.destroySoon()))
+
+  async function hold(ms: number) {
+    faults.repliesHeld += 1
+    await sleep(ms)
+    faults.repliesHeld -= 1
+  }
 
   function pass(chunk: Buffer) {
     if (direction === 'replies' && faults.repliesToDrop > 0) {
