@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import type { CreateInput, Store } from '../middleware/index.ts'
 import { memoryStore } from '../stores/memory.ts'
 import { startRedis } from '../test/support/redis-server.ts'
-import { fillSessions, openAll, startBench } from './support/postgres.ts'
+import { fillSessions, meetIndex, openAll, startBench } from './support/postgres.ts'
 import { formatTable, median, quantile } from './support/report.ts'
 import {
   forEachOf,
@@ -31,7 +31,7 @@ interface Target {
   /** Processor time of the server so far, in microseconds; NaN without one. */
   serverMicros(): Promise<number>
   /** Lets the server settle after it was filled. */
-  settle(): Promise<unknown>
+  settle(): Promise<void>
   close(): Promise<void>
 }
 
@@ -105,7 +105,7 @@ const TARGETS: Readonly<Record<StoreName, (slot: number) => Promise<Target>>> = 
       bare: null,
       serverMicros: async () => NaN,
       fill: async (count) => create(store, count),
-      settle: async () => undefined,
+      settle: async () => {},
       close: async () => store.close(),
     }
   },
@@ -127,7 +127,7 @@ const TARGETS: Readonly<Record<StoreName, (slot: number) => Promise<Target>>> = 
         return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1_000_000
       },
       fill: async (count) => create(store, count),
-      settle: async () => undefined,
+      settle: async () => {},
       async close() {
         await store.close()
         client.disconnect()
@@ -151,7 +151,10 @@ where sid = $1 returning *`
       },
       serverMicros: async () => bench.cpuMicros(),
       fill: async (count) => fillSessions(bench, count, 'alive'),
-      settle: async () => pool.query(`vacuum (analyze) ${names.session}`),
+      async settle() {
+        await pool.query(`vacuum (analyze) ${names.session}`)
+        await meetIndex(bench)
+      },
       close: async () => bench.close(),
     }
   },

@@ -133,6 +133,21 @@ from generate_series(1, $1::integer) n,
   await pool.query('checkpoint')
 }
 
+/**
+ * Has every connection of the pool read the whole index of the sessions, as those that served for a while
+ * have. Each is a process with page tables of its own: the first look at a page of the shared buffers is a
+ * page fault, some tens of microseconds on a virtual machine, where all else a check costs is ten.
+ */
+export async function meetIndex({ pool, names }: Pick<Bench, 'pool' | 'names'>): Promise<void> {
+  const clients = await Promise.all(Array.from({ length: pool.options.max }, () => pool.connect()))
+  for (const client of clients) {
+    // By the index, and by this connection alone.
+    await client.query(`begin; set local enable_seqscan = off; set local max_parallel_workers_per_gather = 0;
+select count(sid) from ${names.session}; commit`)
+    client.release()
+  }
+}
+
 /** A process and its children, those that have ended included. Linux only; else NaN. */
 function familyMicros(pid: number): number {
   try {
