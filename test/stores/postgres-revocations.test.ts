@@ -302,6 +302,8 @@ describe('a session that somebody has locked', () => {
       expect(result).toMatchObject({ status: 'rejected', reason: { message: /locked|in time/ } })
     }
     await client.query('rollback')
+    // A look that was on its way when its time was up holds its connection a moment longer.
+    await until('no connection is in use', async () => pool.idleCount === pool.totalCount)
     const quiet = await counted(async () => new Promise((resolve) => setTimeout(resolve, 200)))
     expect(quiet).toBe(0)
     for (const session of [first!, second!]) expect(await check(store, session.sid)).toBe('alive')
