@@ -208,6 +208,8 @@ export async function listen(app: Express): Promise<{ server: Server; port: numb
 
 /** Has a server listen on a free port until {@link closeKits}. */
 export async function serve(server: Server): Promise<number> {
+  // Else a machine that stalls makes it close connections that the next request is already on its way to.
+  server.keepAliveTimeout = 0
   server.listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   open.add(async () => {
