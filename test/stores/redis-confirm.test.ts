@@ -90,8 +90,8 @@ describe('waitReplicas', () => {
     const latchkey = createLatchkey({
       issuer: 'https://app.example',
       store,
-      // The replicas' 150 ms, and what a loaded machine adds.
-      storeDeadline: '1s',
+      // The replicas' 150 ms, and whatever a machine that stalls adds.
+      storeDeadline: '10s',
       authenticate: () => ({ id: 'alice' }),
       onEvent: (event) => events.push(event),
     })
