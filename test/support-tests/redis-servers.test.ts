@@ -8,6 +8,7 @@ import { Cluster, Redis } from 'ioredis'
 
 import { startRedisCluster, type RedisCluster } from '../support/redis-cluster.ts'
 import { ask, until } from '../support/redis-commands.ts'
+import { freePort } from '../support/redis-process.ts'
 import { startSentinels, type SentinelSetup } from '../support/redis-sentinel.ts'
 import { sharedRedisUrl, startRedis, type RedisServer } from '../support/redis-server.ts'
 
@@ -91,6 +92,27 @@ describe('a Redis of its own', () => {
     } finally {
       harness.kill('SIGKILL')
     }
+  })
+})
+
+describe('a free port', () => {
+  const { JEST_WORKER_ID: worker } = process.env
+
+  afterEach(() => {
+    process.env['JEST_WORKER_ID'] = worker
+  })
+
+  async function portsOf(id: string): Promise<number[]> {
+    process.env['JEST_WORKER_ID'] = id
+    const ports: number[] = []
+    while (ports.length < 100) ports.push(await freePort())
+    return ports
+  }
+
+  it('is no other worker’s, and nobody gets it again', async () => {
+    const [first, second] = [await portsOf('1'), await portsOf('2')]
+    expect(Math.max(...first)).toBeLessThan(Math.min(...second))
+    expect(new Set([...first, ...second]).size).toBe(200)
   })
 })
 

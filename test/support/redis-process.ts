@@ -128,14 +128,28 @@ export function isPortTaken(error: unknown): boolean {
 }
 
 /**
- * A port nobody listens on, nor on the one 10000 above (a cluster node's bus). Both lie below the range
- * that systems give to outgoing connections: a server that is down does not lose its port to one.
+ * A port nobody listens on, nor on the one 10000 above (a cluster node's bus), and that is given out once.
+ * Both lie below the range that systems give to outgoing connections, and each worker of Jest has ports
+ * of its own: a server that is down loses its port to nobody.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(11_000, 21_000)
+    const port = FIRST_PORT + SHARE * shareOf(process.env['JEST_WORKER_ID']) + randomInt(SHARE)
+    if (given.has(port)) continue
+    given.add(port)
     if ((await isFree(port)) && (await isFree(port + 10_000))) return port
   }
+}
+
+const FIRST_PORT = 11_000
+const SHARES = 5
+const SHARE = 10_000 / SHARES
+
+const given = new Set<number>()
+
+/** The first is that of the process which starts the workers; theirs are numbered from 1. */
+function shareOf(worker = '0'): number {
+  return Number(worker) % SHARES
 }
 
 async function isFree(port: number): Promise<boolean> {

@@ -14,6 +14,8 @@ export interface TcpProxy {
   readonly connections: number
   /** How many replies are here and wait for their delay to pass. */
   readonly repliesHeld: number
+  /** How many replies are to be swallowed still. */
+  readonly repliesToDrop: number
   /** Holds every reply back that long; 0 ends it. */
   delay(ms: number): void
   /** Swallows the next `count` chunks from server to client, then cuts: done, but nobody was told. */
@@ -75,6 +77,9 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
     },
     get repliesHeld() {
       return faults.repliesHeld
+    },
+    get repliesToDrop() {
+      return faults.repliesToDrop
     },
     delay(ms) {
       faults.replyDelayMs = ms
