@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { Redis } from 'ioredis'
 import { closeKits } from '../support/kit.ts'
-import { ask, askFields, until } from '../support/redis-commands.ts'
+import { ask, replicated, until } from '../support/redis-commands.ts'
 import type { SentinelSetup } from '../support/redis-sentinel.ts'
 import { startSentinels } from '../support/redis-sentinel.ts'
 import type { RedisServer } from '../support/redis-server.ts'
@@ -40,16 +40,6 @@ async function cutReplication(primary: RedisServer): Promise<void> {
   await Promise.all(pings)
   await ask(primary, 'ACL', 'SETUSER', 'default', '-psync', '-sync')
   await ask(primary, 'CLIENT', 'KILL', 'TYPE', 'replica')
-}
-
-/** Waits until the replica has all that was written: one that has just come gets it a second late. */
-async function replicated(primary: RedisServer, replica: RedisServer): Promise<void> {
-  await until('all is replicated', async () => {
-    const [mine, its] = await Promise.all(
-      [primary, replica].map(async (server) => askFields(server, 'INFO', 'replication')),
-    )
-    return mine?.['master_repl_offset'] === its?.['slave_repl_offset']
-  })
 }
 
 /** Refreshes several times, one after the other. */
@@ -120,7 +110,7 @@ describe('a failover by Sentinel', () => {
     await one.login()
     await replicated(primary, replica)
     // More than 16 generations that were lost are not recovered: nobody is to get as far as that.
-    const storm = await startStorm([one, two], 16, 200)
+    const storm = await startStorm([one, two], 16, 400)
     await sleep(300)
     const { from } = await setup.failover('kill')
     await Promise.all([one, two].map(async (node) => node.recovered()))

@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
 import { Cluster, Redis } from 'ioredis'
 
 import { startRedisCluster, type RedisCluster } from '../support/redis-cluster.ts'
-import { ask, until } from '../support/redis-commands.ts'
+import { ask, replicated, until } from '../support/redis-commands.ts'
 import { freePort } from '../support/redis-process.ts'
 import { startSentinels, type SentinelSetup } from '../support/redis-sentinel.ts'
 import { sharedRedisUrl, startRedis, type RedisServer } from '../support/redis-server.ts'
@@ -137,13 +138,20 @@ describe('sentinels', () => {
 
   afterAll(() => setup.cleanUp())
 
+  it('take nobody for dead who stalls', async () => {
+    const primary = await setup.primary()
+    await stall(primary)
+    expect(await setup.primary()).toBe(primary)
+  })
+
   it('promote the replica when the primary is killed', async () => {
     const { name, sentinels } = setup
     redis = new Redis({ name, sentinels })
     // Between two primaries: it tries again by itself.
     redis.on('error', () => {})
     await redis.set('before', 'yes')
-    await redis.wait(1, 1000)
+    const [primary, replica] = setup.servers as [RedisServer, RedisServer]
+    await replicated(primary, replica)
     const { from, to } = await setup.failover()
     expect([from.running, to]).toEqual([false, await setup.primary()])
     expect(await redis.get('before')).toBe('yes')
@@ -189,10 +197,17 @@ describe('a cluster', () => {
     expect(await cluster.primaryOf(slot)).toBe(from)
   })
 
+  it('takes nobody for dead who stalls', async () => {
+    const primary = await cluster.primaryOf(0)
+    await stall(primary)
+    expect(await cluster.primaryOf(0)).toBe(primary)
+  })
+
   it('promotes the replica of a primary that was killed', async () => {
     const slot = await cluster.slotOf('key')
     await client.set('key', 'value')
-    await ask(await cluster.primaryOf(slot), 'WAIT', 1, 1000)
+    const [replica] = await cluster.replicasOf(slot)
+    await replicated(await cluster.primaryOf(slot), replica!)
     const from = await cluster.killPrimaryOf(slot)
     const to = await cluster.waitForFailover(slot, from)
     await cluster.waitOk()
@@ -204,6 +219,14 @@ describe('a cluster', () => {
     expect(to.running).toBe(true)
   })
 })
+
+/** For longer than a failover takes that is waited for. */
+async function stall(server: RedisServer): Promise<void> {
+  server.pause()
+  await sleep(4000)
+  server.resume()
+  await until('it answers', async () => ask(server, 'PING'))
+}
 
 function isAlive(pid: number): boolean {
   try {

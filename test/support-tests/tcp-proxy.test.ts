@@ -68,6 +68,16 @@ describe('the TCP proxy', () => {
     expect(await other.say('c')).toBe('<c>')
   })
 
+  it('swallows the replies of those who asked for what is named', async () => {
+    const [named, other] = [await dial(), await dial()]
+    proxy.dropReplies(1, 'named')
+    expect(await other.say('a')).toBe('<a>')
+    named.socket.write('it is named')
+    await named.closed
+    expect([received, named.text]).toEqual(['ait is named', ''])
+    expect(await other.say('b')).toBe('<b>')
+  })
+
   it.each([
     ['replies', 'abc', '<a'],
     ['requests', 'ab', ''],
@@ -117,6 +127,7 @@ describe('the TCP proxy', () => {
     client.socket.end()
     await client.closed
     await becomes(() => proxy.connections === 0)
+    expect(proxy.connections).toBe(0)
   })
 
   interface Client {

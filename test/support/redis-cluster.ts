@@ -3,6 +3,8 @@ import { startRedis, type RedisServer } from './redis-server.ts'
 
 const SLOTS = 16_384
 const KEYS_AT_ONCE = 100
+/** No machine stands still for so long: while no failover is waited for, nobody is taken for dead. */
+const CALM_MS = 60_000
 
 /** Options of {@link startRedisCluster}. */
 export interface RedisClusterOptions {
@@ -10,7 +12,10 @@ export interface RedisClusterOptions {
   readonly primaries?: number
   /** Of each primary. @defaultValue 1 */
   readonly replicas?: number
-  /** Silence after which a node is suspected; a failover takes about three times that. @defaultValue 1000 */
+  /**
+   * Silence after which a node is suspected, while a failover is waited for, which takes about three
+   * times that. @defaultValue 1000
+   */
   readonly nodeTimeoutMs?: number
   /** Lines of redis.conf for every node. */
   readonly config?: Readonly<Record<string, string>>
@@ -34,7 +39,10 @@ export interface RedisCluster {
   primaryOf(slot: number): Promise<RedisClusterNode>
   /** The running replicas of whoever serves a slot. */
   replicasOf(slot: number): Promise<RedisClusterNode[]>
-  /** Kills it without warning and gives it back, to wait for the failover, and to `restart`. */
+  /**
+   * Kills it without warning and gives it back, to wait for the failover, which does not begin before
+   * that, and to `restart`.
+   */
   killPrimaryOf(slot: number): Promise<RedisClusterNode>
   /** Waits until all running nodes agree that another than `from` serves the slot; gives that one. */
   waitForFailover(slot: number, from: RedisClusterNode): Promise<RedisClusterNode>
@@ -61,7 +69,7 @@ export interface SlotMigration {
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const { primaries = 3, replicas = 1, nodeTimeoutMs = 1000, config = {} } = options
   const nodes: RedisClusterNode[] = []
-  const cluster = control(nodes)
+  const cluster = control(nodes, nodeTimeoutMs)
   const settings = {
     'cluster-enabled': 'yes',
     'cluster-node-timeout': String(nodeTimeoutMs),
@@ -116,7 +124,10 @@ async function form(nodes: readonly RedisClusterNode[], count: number): Promise<
   )
 }
 
-function control(nodes: readonly RedisClusterNode[]): Omit<RedisCluster, 'startupNodes'> {
+function control(
+  nodes: readonly RedisClusterNode[],
+  nodeTimeoutMs: number,
+): Omit<RedisCluster, 'startupNodes'> {
   const running = () => nodes.filter((node) => node.running)
   const byId = (id: string) => nodes.find((node) => node.id === id)
   const ownerSeenBy = async (node: RedisClusterNode, slot: number) => {
@@ -138,11 +149,23 @@ function control(nodes: readonly RedisClusterNode[]): Omit<RedisCluster, 'startu
     const replicas = lines.filter(({ primaryId }) => primaryId === primary.id)
     return replicas.flatMap(({ id }) => running().find((node) => node.id === id) ?? [])
   }
-  const waitForFailover = async (slot: number, from: RedisClusterNode) =>
+  const hasAnother = async (slot: number, from: RedisClusterNode) =>
     until(`slot ${slot} has another primary`, async () => {
       const to = await agreed(slot)
       return to !== from && to
     })
+  const suspectAfter = async (ms: number) => {
+    const told = running().map(async (node) =>
+      ask(node, 'CONFIG', 'SET', 'cluster-node-timeout', ms),
+    )
+    await allDone(told)
+  }
+  const waitForFailover = async (slot: number, from: RedisClusterNode) => {
+    await suspectAfter(nodeTimeoutMs)
+    const to = await hasAnother(slot, from)
+    await suspectAfter(CALM_MS)
+    return to
+  }
   const openMigration = async (slot: number, to: RedisClusterNode) => {
     const from = await primaryOf(slot)
     await ask(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id)
@@ -168,7 +191,7 @@ function control(nodes: readonly RedisClusterNode[]): Omit<RedisCluster, 'startu
       const [replica] = await replicasOf(slot)
       if (replica === undefined) throw new Error(`nobody could take over slot ${slot}`)
       await ask(replica, 'CLUSTER', 'FAILOVER')
-      return waitForFailover(slot, from)
+      return hasAnother(slot, from)
     },
     async migrateSlot(slot, to) {
       const opened = await openMigration(slot, to)
@@ -179,6 +202,8 @@ function control(nodes: readonly RedisClusterNode[]): Omit<RedisCluster, 'startu
         const views = await Promise.all(running().map((node) => viewOf(node, running())))
         return views[0] !== undefined && views.every((view) => view === views[0])
       })
+      // Whoever has come back is as hasty as at its start.
+      await suspectAfter(CALM_MS)
     },
     async cleanUp() {
       await allDone(nodes.map(async (node) => node.cleanUp()))

@@ -65,6 +65,22 @@ export async function until<Result>(
   throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause })
 }
 
+/**
+ * Waits until a replica has all that was written. WAIT tells less: it speaks of the writes of its own
+ * connection, and one that has just come gets them a second late.
+ */
+export async function replicated(
+  primary: { readonly port: number },
+  replica: { readonly port: number },
+): Promise<void> {
+  await until('all is replicated', async () => {
+    const [mine, its] = await Promise.all(
+      [primary, replica].map(async (server) => askFields(server, 'INFO', 'replication')),
+    )
+    return mine?.['master_repl_offset'] === its?.['slave_repl_offset']
+  })
+}
+
 /** Every outcome is awaited before the first failure is thrown: nothing starts behind a cleanup's back. */
 export async function allDone<Result>(tasks: readonly Promise<Result>[]): Promise<Result[]> {
   await Promise.allSettled(tasks)

@@ -2,6 +2,8 @@ import { allDone, ask, askFields, until } from './redis-commands.ts'
 import { startRedis, startSentinel, type RedisServer } from './redis-server.ts'
 
 const NAME = 'latchkey'
+/** No machine stands still for so long: while no promotion is waited for, nobody is taken for dead. */
+const CALM_MS = 60_000
 
 /** Options of {@link startSentinels}. */
 export interface SentinelOptions {
@@ -11,7 +13,7 @@ export interface SentinelOptions {
   readonly quorum?: number
   /** How many replicas. @defaultValue 1 */
   readonly replicas?: number
-  /** Silence after which a sentinel takes the primary for dead. @defaultValue 400 */
+  /** Silence after which a sentinel takes the primary for dead, while that is waited for. @defaultValue 1000 */
   readonly downAfterMs?: number
   /** Time for each step of a failover; a failed one is repeated after twice that. @defaultValue 3000 */
   readonly failoverTimeoutMs?: number
@@ -54,7 +56,7 @@ export async function startSentinels(options: SentinelOptions = {}): Promise<Sen
   const { sentinels: count = 1, replicas = 1, config = {} } = options
   const servers: RedisServer[] = []
   const sentinelServers: RedisServer[] = []
-  const setup = control(servers, sentinelServers)
+  const setup = control(servers, sentinelServers, options)
   try {
     const primary = await startRedis({ config })
     servers.push(primary)
@@ -84,6 +86,7 @@ export async function startSentinels(options: SentinelOptions = {}): Promise<Sen
 function control(
   servers: RedisServer[],
   sentinelServers: RedisServer[],
+  { downAfterMs = 1000 }: SentinelOptions,
 ): Omit<SentinelSetup, 'sentinels'> {
   const primaryOf = async (sentinel: RedisServer) => {
     const address = await ask(sentinel, 'SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)
@@ -96,11 +99,24 @@ function control(
       const [first, ...others] = await Promise.all(running.map(primaryOf))
       return others.every((other) => other === first) && first
     })
-  const waitForPromotion = async (from: RedisServer) =>
+  const isPromoted = async (from: RedisServer) =>
     until('another server is primary', async () => {
       const to = await primary()
       return to !== from && (await isRole(to, 'master')) && to
     })
+  const suspectAfter = async (ms: number) => {
+    const running = sentinelServers.filter((sentinel) => sentinel.running)
+    const told = running.map(async (sentinel) =>
+      ask(sentinel, 'SENTINEL', 'SET', NAME, 'down-after-milliseconds', ms),
+    )
+    await allDone(told)
+  }
+  const waitForPromotion = async (from: RedisServer) => {
+    await suspectAfter(downAfterMs)
+    const to = await isPromoted(from)
+    await suspectAfter(CALM_MS)
+    return to
+  }
   return {
     name: NAME,
     servers,
@@ -109,9 +125,12 @@ function control(
     waitForPromotion,
     async failover(by = 'kill') {
       const from = await primary()
+      if (by === 'command') {
+        await ask(firstOf(sentinelServers), 'SENTINEL', 'FAILOVER', NAME)
+        return { from, to: await isPromoted(from) }
+      }
       if (by === 'kill') await from.kill()
-      else if (by === 'pause') from.pause()
-      else await ask(firstOf(sentinelServers), 'SENTINEL', 'FAILOVER', NAME)
+      else from.pause()
       return { from, to: await waitForPromotion(from) }
     },
     async waitForReplica(server) {
@@ -129,10 +148,10 @@ function control(
 
 function sentinelLines(primary: RedisServer, count: number, options: SentinelOptions): string[] {
   const { quorum = Math.floor(count / 2) + 1 } = options
-  const { downAfterMs = 400, failoverTimeoutMs = 3000 } = options
+  const { failoverTimeoutMs = 3000 } = options
   return [
     `sentinel monitor ${NAME} 127.0.0.1 ${primary.port} ${quorum}`,
-    `sentinel down-after-milliseconds ${NAME} ${downAfterMs}`,
+    `sentinel down-after-milliseconds ${NAME} ${CALM_MS}`,
     `sentinel failover-timeout ${NAME} ${failoverTimeoutMs}`,
   ]
 }

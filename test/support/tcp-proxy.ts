@@ -18,8 +18,12 @@ export interface TcpProxy {
   readonly repliesToDrop: number
   /** Holds every reply back that long; 0 ends it. */
   delay(ms: number): void
-  /** Swallows the next `count` chunks from server to client, then cuts: done, but nobody was told. */
-  dropReplies(count: number): void
+  /**
+   * Swallows the next `count` chunks from server to client, then cuts: done, but nobody was told.
+   *
+   * @param asked - only where this was in what was sent last. @defaultValue whatever was sent
+   */
+  dropReplies(count: number, asked?: string): void
   /** Forwards this many bytes more, then cuts the connection they came from; whatever came with them is lost. */
   cutAfterBytes(bytes: number, direction?: Direction): void
   /** Forwards nothing either way and closes nothing, as a lost network would; `restore` delivers it late. */
@@ -38,6 +42,8 @@ interface Faults {
   replyDelayMs: number
   repliesHeld: number
   repliesToDrop: number
+  /** Only replies to what has this in it are dropped. */
+  dropAsked: string
   readonly bytesLeft: Record<Direction, number>
   /** Settles when things may pass again. */
   blocked: Promise<void> | undefined
@@ -46,6 +52,8 @@ interface Faults {
 interface Link {
   readonly client: Socket
   readonly server: Socket
+  /** The last that the client sent. */
+  asked: Buffer
 }
 
 /** Starts a proxy to a port of this machine. */
@@ -54,6 +62,7 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
     replyDelayMs: 0,
     repliesHeld: 0,
     repliesToDrop: 0,
+    dropAsked: '',
     bytesLeft: { replies: Infinity, requests: Infinity },
     blocked: undefined,
   }
@@ -84,8 +93,9 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
     delay(ms) {
       faults.replyDelayMs = ms
     },
-    dropReplies(count) {
+    dropReplies(count, asked = '') {
       faults.repliesToDrop = count
+      faults.dropAsked = asked
     },
     cutAfterBytes(bytes, direction = 'replies') {
       faults.bytesLeft[direction] = bytes
@@ -119,7 +129,7 @@ async function listen(listener: Server, port: number): Promise<void> {
 
 function open(client: Socket, port: number, faults: Faults): Link {
   const server = connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true })
-  const link = { client, server }
+  const link = { client, server, asked: Buffer.alloc(0) }
   forward(link, 'requests', faults)
   forward(link, 'replies', faults)
   return link
@@ -164,7 +174,8 @@ function forward(link: Link, direction: Direction, faults: Faults): void {
   }
 
   function pass(chunk: Buffer) {
-    if (direction === 'replies' && faults.repliesToDrop > 0) {
+    if (direction === 'requests') link.asked = chunk
+    else if (faults.repliesToDrop > 0 && link.asked.includes(faults.dropAsked)) {
       faults.repliesToDrop -= 1
       if (faults.repliesToDrop === 0) cut(link)
       return
