@@ -25,15 +25,8 @@ export interface Listener {
   close(): void
 }
 
-/** How long a connection may take until it listens, however long a read may take. */
+/** How long a connection may take at least until it listens, however long a read may take. */
 const OPENING_MS = 2000
-
-/** In the place of the app's: a connection that does not answer must not be waited for. */
-const OWN_OPTIONS = {
-  connectionTimeoutMillis: { value: OPENING_MS, enumerable: true },
-  keepAlive: { value: true, enumerable: true },
-  pipeline: { value: false, enumerable: true },
-}
 
 /**
  * A connection of the store's own beside the app's pool: neither a pool in which all are busy nor a
@@ -60,7 +53,9 @@ export function createListener(options: {
     }
   }
 
-  const connectNew = connectionOf(client)
+  // Who lets an operation take longer is patient with a connection, too.
+  const openingMs = Math.max(OPENING_MS, operationTimeoutMs)
+  const connectNew = connectionOf(client, openingMs)
   const listening = statement('listen', `listen ${names.channel}`)
   let current: Opened | undefined
   let isClosed = false
@@ -86,7 +81,7 @@ export function createListener(options: {
 
   async function listenBy(own: OwnClient): Promise<Runner> {
     // Of pg's own limit nothing is left when the connection is made.
-    const late = setTimeout(() => end(own), OPENING_MS).unref()
+    const late = setTimeout(() => end(own), openingMs).unref()
     try {
       await own.connect()
       const ownRunner = createRunner({ client: own, prepare, operationTimeoutMs })
@@ -182,15 +177,21 @@ async function untilAborted<Result>(call: Promise<Result>, signal: AbortSignal):
 }
 
 /** Makes clients as the pool does, with its options. */
-function connectionOf(pool: PostgresPool): () => OwnClient {
+function connectionOf(pool: PostgresPool, openingMs: number): () => OwnClient {
   // pg-pool keeps the class of its clients here; its types do not say so.
   const Client = 'Client' in pool ? pool.Client : undefined
   if (typeof Client !== 'function') throw new ConfigError('pool', 'must be a pool of pg 8')
+  // In the place of the app's: a connection that does not answer must not be waited for.
+  const ownOptions = {
+    connectionTimeoutMillis: { value: openingMs, enumerable: true },
+    keepAlive: { value: true, enumerable: true },
+    pipeline: { value: false, enumerable: true },
+  }
   return () => {
     // A password is no enumerable property; a copy by spreading would lose it.
     const options = Object.defineProperties(
       {},
-      { ...Object.getOwnPropertyDescriptors(pool.options), ...OWN_OPTIONS },
+      { ...Object.getOwnPropertyDescriptors(pool.options), ...ownOptions },
     )
     const made: unknown = Reflect.construct(Client, [options])
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- pg's own Client
