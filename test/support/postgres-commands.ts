@@ -1,6 +1,7 @@
 import { Client, type QueryResultRow } from 'pg'
 
-const ANSWER_MS = 5000
+/** A database is made and dropped by one statement, and the disk may be busy. */
+const ANSWER_MS = 20_000
 
 /** Runs one statement on a connection of its own. @throws when the server is down, frozen, or refuses */
 export async function query<Row extends QueryResultRow>(
