@@ -26,7 +26,7 @@ beforeAll(async () => {
   server = await startPostgres({ config: { max_connections: '250' } })
   const schema = await migrated(server.url)
   pool = new Pool({ connectionString: server.url, max: 10 })
-  store = postgresStore({ pool, schema, operationTimeout: '10s', pruneInterval: false })
+  store = postgresStore({ pool, schema, operationTimeout: '60s', pruneInterval: false })
   const script = fileURLToPath(new URL('postgres/hammer.ts', import.meta.url))
   children = Array.from({ length: PROCESSES }, () =>
     fork(script, { execArgv: ['--import', 'tsx'] }),

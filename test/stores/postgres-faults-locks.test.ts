@@ -27,6 +27,7 @@ import {
 import type { Node, NodeSetup } from './postgres/node.ts'
 import { backendsOf, closeNodes, openNode } from './postgres/node.ts'
 import { useDatabase } from './postgres/open.ts'
+import type { Answer } from './redis/node.ts'
 import { DEADLINE_MS, generationOf, OUTAGE, SLACK_MS } from './redis/node.ts'
 
 const SHARED = {
@@ -44,6 +45,12 @@ afterEach(async () => {
   await closeNodes()
   await closeKits()
 })
+
+/** A node that is late for no other reason than the fault. */
+const PATIENT = {
+  store: { operationTimeout: '9s' },
+  options: { storeDeadline: '10s' },
+} as const
 
 /** A node on the shared server. */
 async function openHere(setup: Partial<NodeSetup> = {}): Promise<Node> {
@@ -94,10 +101,29 @@ async function begin(): Promise<Transaction> {
   }
 }
 
+/** The status of an answer that is no outage. */
+async function answered(ask: () => Promise<Answer>): Promise<number> {
+  return until('it is answered', async () => {
+    const { status } = await ask()
+    return status !== 503 && status
+  })
+}
+
 /** How many connections wait at the server for a lock, of those with this name. */
 async function waiting(name: string): Promise<number> {
   const backends = await backendsOf(SHARED, { name })
   return backends.filter(({ wait_event_type: event }) => event === 'Lock').length
+}
+
+/** Waits until the server itself ends a wait for a lock: on a busy machine the client may be first. */
+async function endedByServer(call: () => Promise<unknown>): Promise<void> {
+  const ended = await until('the server ends the wait', async () =>
+    call().then(
+      () => 'it went through',
+      (error: { readonly code?: string }) => error.code,
+    ),
+  )
+  expect(ended).toBe('55P03')
 }
 
 /** Waits until no connection of the node waits for a lock any more. */
@@ -106,11 +132,11 @@ async function nobodyWaits({ name }: Node): Promise<void> {
 }
 
 describe('a pool whose clients are all in use', () => {
-  it.each([0, 2000])(
+  it.each([0, 10_000])(
     'is 503 in time and leaves the node its sight; nothing is queued for ever (timeout %i)',
     async (connectionTimeoutMillis) => {
       const node = await openHere({ pool: { max: 3, connectionTimeoutMillis } })
-      const other = await openHere()
+      const other = await openHere(PATIENT)
       const tokens = await node.login()
       const doomed = await node.login('doomed')
       await node.quiet()
@@ -186,14 +212,14 @@ describe('a session that somebody else has locked', () => {
     await nobodyWaits(node)
     // Others are none of its business, and who only looks waits for nobody.
     const bob = await node.login('bob')
-    expect(await node.refresh(bob.refresh)).toMatchObject({ status: 200 })
-    expect(await node.getSession(tokens)).toMatchObject({ status: 200 })
+    expect(await node.refreshed(bob.refresh)).toMatchObject({ status: 200 })
+    expect(await answered(async () => node.getSession(tokens))).toBe(200)
     expect(node.latchkey.health().feed.blind).toBeNull()
 
     await somebody.end('rollback')
     const retry = await node.refreshed(tokens.refresh)
     expect(generationOf(retry.tokens.refresh)).toBe(1)
-    expect(await node.get('/sensitive', retry.tokens)).toMatchObject({ status: 200 })
+    expect(await answered(async () => node.get('/sensitive', retry.tokens))).toBe(200)
     expect(node.typesOf()).not.toContain('authn_token_reuse')
   })
 
@@ -212,14 +238,15 @@ describe('a session that somebody else has locked', () => {
 describe('a counter that somebody has locked', () => {
   it('is an outage in time, too, and the server waits no longer than the client', async () => {
     const node = await openHere()
-    const take = async () => node.store.limit.take(node.name, 1, 60_000)
-    await take()
+    const patient = database.store()
+    const take = async (store: PostgresStore) => store.limit.take(node.name, 1, 60_000)
+    await take(patient)
     const somebody = await begin()
     await somebody.client.query(`select from ${names.counter} for update`)
-    await expect(take()).rejects.toMatchObject({ code: '55P03' })
+    await endedByServer(async () => take(node.store))
     await nobodyWaits(node)
     await somebody.end('rollback')
-    expect(await take()).toMatchObject({ used: 2 })
+    expect(await take(patient)).toMatchObject({ used: 2 })
   })
 })
 
@@ -237,14 +264,17 @@ describe("a transaction of the app's that ends a user's sessions and stays open"
     await nobodyWaits(node)
     await node.recovered()
     const input = login(newSession(user), { loginAgeMs: 60_000 })
-    const startedAt = loopTime()
-    await expect(node.store.create(input)).rejects.toMatchObject({ code: '55P03' })
-    expect(loopTime() - startedAt).toBeLessThan(DEADLINE_MS + SLACK_MS)
+    const times: number[] = []
+    await endedByServer(async () => {
+      const startedAt = loopTime()
+      return node.store.create(input).finally(() => times.push(loopTime() - startedAt))
+    })
+    expect(Math.max(...times)).toBeLessThan(DEADLINE_MS + SLACK_MS)
     await nobodyWaits(node)
 
     await somebody.end('commit')
     expect(await node.refreshed(tokens.refresh)).toMatchObject({ status: 401 })
-    expect(await node.store.create(input)).toEqual({ outcome: 'stale_login' })
+    expect(await database.store().create(input)).toEqual({ outcome: 'stale_login' })
     expect(await node.login('carol')).toBeDefined()
   })
 })
@@ -261,7 +291,7 @@ describe('two transactions that wait for each other', () => {
   }
 
   /** The store takes a user's sessions in their order, and somebody else in the opposite one. */
-  async function entangle(operationTimeout: '1s' | '10s'): Promise<Entangled> {
+  async function entangle(operationTimeout: '4s' | '10s'): Promise<Entangled> {
     const node = await openHere({
       // It is the store's that finds out.
       pool: { options: '-c deadlock_timeout=50ms' },
@@ -297,7 +327,7 @@ describe('two transactions that wait for each other', () => {
   })
 
   it('are an outage when there is no time left, with nothing done, and the store works on', async () => {
-    const { node, sessions, revoking, somebody, locking } = await entangle('1s')
+    const { node, sessions, revoking, somebody, locking } = await entangle('4s')
     await locking
     await expect(revoking).rejects.toThrow()
     await nobodyWaits(node)

@@ -37,8 +37,9 @@ import { DEADLINE_MS, generationOf, OUTAGE, SLACK_MS } from './redis/node.ts'
 
 /** For nodes whose outages are not timed: late for no other reason than the fault. */
 const PATIENT = {
-  store: { operationTimeout: '2s' },
-  options: { storeDeadline: '3s', reuseGrace: '0s' },
+  store: { operationTimeout: '9s' },
+  options: { storeDeadline: '10s', reuseGrace: '0s' },
+  pool: { max: 1, connectionTimeoutMillis: 10_000 },
 } as const
 
 let server: PostgresServer
@@ -75,7 +76,6 @@ async function openSplit(setup: Partial<NodeSetup> = {}): Promise<Node> {
     schema,
     via: proxy,
     feedVia: server,
-    pool: { max: 1 },
     ...PATIENT,
     ...setup,
   })
@@ -116,7 +116,7 @@ describe('a connection that is lost after the commit', () => {
   })
 
   it('is 503 for a refresh; the retry within the grace gets the same successor', async () => {
-    const node = await openSplit({ options: { ...PATIENT.options, reuseGrace: '10s' } })
+    const node = await openSplit({ options: { ...PATIENT.options, reuseGrace: '60s' } })
     const { sid, refresh: token } = await node.login()
     await node.quiet()
     proxy.dropReplies(1)
@@ -131,7 +131,7 @@ describe('a connection that is lost after the commit', () => {
   })
 
   it('is 503 for a refresh by cookie, and the cookies are left alone', async () => {
-    const node = await openSplit({ options: { ...PATIENT.options, reuseGrace: '10s' } })
+    const node = await openSplit({ options: { ...PATIENT.options, reuseGrace: '60s' } })
     const { refresh: token } = await node.login()
     await node.quiet()
     proxy.dropReplies(1)
@@ -179,9 +179,9 @@ describe('a connection that is lost after the commit, to the store', () => {
   let directPool: Pool
 
   beforeEach(() => {
-    pool = poolOf({ url: server.url, schema, via: proxy, pool: { max: 1 } })
-    directPool = poolOf({ url: server.url, schema })
-    const options = { schema, operationTimeout: '5s', pruneInterval: false } as const
+    pool = poolOf({ url: server.url, schema, via: proxy, pool: PATIENT.pool })
+    directPool = poolOf({ url: server.url, schema, pool: { connectionTimeoutMillis: 10_000 } })
+    const options = { schema, operationTimeout: '10s', pruneInterval: false } as const
     store = postgresStore({ ...options, pool })
     direct = postgresStore({ ...options, pool: directPool })
   })
@@ -366,7 +366,9 @@ describe('a server that takes connections and says nothing', () => {
 
 describe('a server that is half a second late', () => {
   it('is 503 in time, piles nothing up, and is well when it is well again', async () => {
-    const node = await openNode({ url: server.url, schema, via: proxy })
+    // Its feed is late, too: this long nobody asks the store for what a signature says.
+    const options = { maxStaleness: '60s' } as const
+    const node = await openNode({ url: server.url, schema, via: proxy, options })
     const tokens = await node.login()
     await node.quiet()
     proxy.delay(500)
@@ -384,11 +386,12 @@ describe('a server that is half a second late', () => {
     }
     expect(await node.get('/jwt', tokens)).toMatchObject({ status: 200 })
     proxy.delay(0)
+    const wellAt = performance.now()
     await node.recovered()
     const retry = await node.refreshed(tokens.refresh)
     expect(generationOf(retry.tokens.refresh)).toBe(1)
     expect(node.typesOf()).not.toContain('authn_token_reuse')
-    await node.sighted()
+    await node.hasReadSince(wellAt)
     await until('nobody waits', async () => node.pool.waitingCount === 0)
   })
 })

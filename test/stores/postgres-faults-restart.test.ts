@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { closeKits, SIGNING_KEY } from '../support/kit.ts'
@@ -23,8 +22,8 @@ import { generationOf, OUTAGE } from './redis/node.ts'
 import { widest } from './redis/storm.ts'
 
 const CLIENTS = 16
-/** What a storm and a server that restarts beside it leave room for. */
-const OPTIONS = { maxStaleness: '2s', storeDeadline: '500ms' } as const
+/** A client whose answer was lost may have to wait for long until it is answered again. */
+const OPTIONS = { maxStaleness: '2s', storeDeadline: '5s', reuseGrace: '60s' } as const
 
 let server: PostgresServer
 let node: Node
@@ -46,7 +45,7 @@ beforeAll(async () => {
     url: server.url,
     schema,
     options,
-    store: { operationTimeout: '400ms' },
+    store: { operationTimeout: '4s' },
   }
   // They live through all that follows.
   ;[node, app] = await Promise.all([openNode(setup), startApp(setup)])
@@ -77,6 +76,13 @@ async function startApp(toldTo: NodeSetup): Promise<App> {
   }
 }
 
+/** Waits until as many answers were good as there are clients. */
+async function refreshes(storm: WatchedStorm): Promise<void> {
+  const good = () => storm.answers.filter(({ status }) => status === 200).length
+  const before = good()
+  await until('they are refreshed', async () => good() >= before + CLIENTS)
+}
+
 /** What every outage has to leave behind. */
 async function expectUnharmed(storm: WatchedStorm): Promise<void> {
   expect(storm.clients.map(({ refused }) => refused)).toEqual(storm.clients.map(() => undefined))
@@ -104,12 +110,12 @@ describe('a storm of rotations', () => {
     ['killed', async () => server.kill()],
   ])('survives that the server is %s and started again', async (_what, end) => {
     const storm = await stormAt([node, app], CLIENTS)
-    await sleep(300)
+    await refreshes(storm)
     await end()
-    await sleep(100)
+    await until('an outage was met', async () => storm.outages > 0)
     await server.restart()
     await node.recovered()
-    await sleep(200)
+    await refreshes(storm)
     await storm.stop()
     expect(storm.outages).toBeGreaterThan(0)
     await expectUnharmed(storm)
@@ -123,7 +129,7 @@ describe('a storm of rotations', () => {
       return ended >= 40 && storm.outages > 0
     })
     await node.recovered()
-    await sleep(200)
+    await refreshes(storm)
     await storm.stop()
     expect(storm.outages).toBeGreaterThan(0)
     await expectUnharmed(storm)
@@ -131,12 +137,14 @@ describe('a storm of rotations', () => {
 
   it('survives that one process of the server dies, and all others with it', async () => {
     const storm = await stormAt([node, app], CLIENTS)
-    await sleep(200)
-    const [backend] = await backendsOf(server, node)
-    process.kill(backend?.pid ?? Number.NaN, 'SIGKILL')
+    await refreshes(storm)
+    await until('one has died', async () => {
+      const [backend] = await backendsOf(server, node)
+      return process.kill(backend?.pid ?? Number.NaN, 'SIGKILL')
+    })
     await until('the server has noticed', async () => server.log().includes('reinitializing'))
     await node.recovered()
-    await sleep(200)
+    await refreshes(storm)
     await storm.stop()
     expect(storm.outages).toBeGreaterThan(0)
     await expectUnharmed(storm)

@@ -18,7 +18,9 @@ import type { Tokens } from './redis/node.ts'
 import { generationOf, OUTAGE } from './redis/node.ts'
 import { widest } from './redis/storm.ts'
 
-const OPTIONS = { storeDeadline: '1s', maxStaleness: '1s' } as const
+/** No call is late for want of a processor. */
+const OPTIONS = { storeDeadline: '5s', maxStaleness: '1s' } as const
+const POOL = { connectionTimeoutMillis: 10_000 } as const
 
 let primary: PostgresServer
 let standby: PostgresStandby
@@ -48,8 +50,8 @@ afterAll(async () => {
 
 async function openHere(setup: Partial<NodeSetup> = {}): Promise<Node> {
   const options = { ...OPTIONS, ...setup.options }
-  const store = { operationTimeout: '900ms', ...setup.store } as const
-  return openNode({ url: primary.url, schema, via: address, ...setup, options, store })
+  const store = { operationTimeout: '4s', ...setup.store } as const
+  return openNode({ url: primary.url, schema, via: address, pool: POOL, ...setup, options, store })
 }
 
 /** The address leads elsewhere from here on; who is connected is cut off, or stays where he is. */
@@ -167,8 +169,8 @@ describe('an address that leads to a standby', () => {
 
   it('decides nothing, also where it would have nothing to write', async () => {
     const to = (port: number) => {
-      const pool = poolOf({ url: primary.url, schema, via: { port } })
-      const store = postgresStore({ pool, schema, operationTimeout: '5s', pruneInterval: false })
+      const pool = poolOf({ url: primary.url, schema, via: { port }, pool: POOL })
+      const store = postgresStore({ pool, schema, operationTimeout: '10s', pruneInterval: false })
       return Object.assign(store, { pool })
     }
     const [real, late] = [to(primary.port), to(standby.port)]
@@ -301,8 +303,12 @@ describe('a failover', () => {
   it('under load is an outage and no more', async () => {
     const [one, two] = nodes
     // More than 16 generations that were lost are not recovered: nobody is to get as far as that.
-    const storm = await stormAt(nodes, 16, 50)
-    await sleep(200)
+    const storm = await stormAt(nodes, 16, 100)
+    await until('all were refreshed', async () =>
+      storm.clients.every(({ successors }) => successors.size > 0),
+    )
+    // Nor is a session recovered that the standby has not heard of.
+    await standby.waitForReplay()
     await primary.kill()
     leadTo(standby)
     await sleep(300)

@@ -240,7 +240,8 @@ describe('prune', () => {
     const alive = await open(store, user)
     const other = await open(store, user)
     clock.advance(MINUTE)
-    const hurried = storeWith({ operationTimeout: '2s' })
+    // Half as long as a batch may take.
+    const hurried = storeWith({ operationTimeout: '5s' })
     const gate = 4711
     await database.pool.query(`
       create function "${database.schema}".hold() returns trigger language plpgsql as $$
@@ -324,6 +325,8 @@ describe('pruning by itself', () => {
   class CountingPruner extends PostgresPruner {
     looked = 0
     claimed = 0
+    /** How many calls are on their way. */
+    busy = 0
 
     constructor() {
       const options = { client: database.pool, prepare: true, operationTimeoutMs: 10_000 }
@@ -332,9 +335,20 @@ describe('pruning by itself', () => {
 
     override async claim(intervalMs: number): Promise<boolean> {
       this.looked += 1
-      const mine = await super.claim(intervalMs)
+      const mine = await this.#counted(super.claim(intervalMs))
       if (mine) this.claimed += 1
       return mine
+    }
+
+    override async prune(): Promise<number> {
+      return this.#counted(super.prune())
+    }
+
+    async #counted<Result>(call: Promise<Result>): Promise<Result> {
+      this.busy += 1
+      return call.finally(() => {
+        this.busy -= 1
+      })
     }
   }
 
@@ -378,6 +392,8 @@ describe('pruning by itself', () => {
     } finally {
       stop()
       stopRunning()
+      // What is pruned late is what the next test has.
+      await until('their last turns are over', async () => stopped.busy + running.busy === 0)
     }
   })
 

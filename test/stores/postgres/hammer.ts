@@ -47,7 +47,8 @@ async function prepare(given: HammerSetup): Promise<void> {
   setup = given
   const { url, schema, clients } = setup
   const pool = new Pool({ connectionString: url, max: clients, idleTimeoutMillis: 0 })
-  store = postgresStore({ pool, schema, operationTimeout: '10s', pruneInterval: false })
+  // Two hundred stand in line: what is late is blocked, not slow.
+  store = postgresStore({ pool, schema, operationTimeout: '60s', pruneInterval: false })
   // A connection for each client, before it counts.
   const lent = await Promise.all(Array.from({ length: clients }, async () => pool.connect()))
   for (const client of lent) client.release()

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import express from 'express'
 import type { PoolConfig } from 'pg'
 import { Client, Pool } from 'pg'
-import type { Latchkey, LatchkeyEvent } from '../../../middleware/index.ts'
+import type { Health, Latchkey, LatchkeyEvent } from '../../../middleware/index.ts'
 import { createLatchkey } from '../../../middleware/index.ts'
 import type { PostgresStore, PostgresStoreOptions } from '../../../stores/postgres.ts'
 import { postgresStore } from '../../../stores/postgres.ts'
@@ -63,6 +63,8 @@ export interface Node extends HttpClient {
   sighted(): Promise<void>
   /** Waits until it does not, and says why. */
   blind(): Promise<string>
+  /** Waits until it sees by what it asked after that moment, by `performance.now`; its health then. */
+  hasReadSince(at: number): Promise<Health>
   /** Waits until the store answers again. */
   recovered(): Promise<void>
   /** Waits until nothing is on its way to the store but the feed's reads. */
@@ -164,6 +166,13 @@ export async function openNode(setup: NodeSetup): Promise<Node> {
     },
     async sighted() {
       await until('the node sees', async () => latchkey.health().ok)
+    },
+    async hasReadSince(at) {
+      return until('the node has read the feed', async () => {
+        const health = latchkey.health()
+        const isNew = (health.feed.staleness_ms ?? Infinity) < performance.now() - at
+        return health.ok && isNew && health
+      })
     },
     blind: async () =>
       until('the node is blind', async () => latchkey.health().feed.blind ?? false),
