@@ -9,13 +9,13 @@ import {
   echo,
   MINUTE,
   openKit,
-  pause,
   readLogin,
   SECOND,
   sendRaw,
   setCookies,
   spyOn,
   typesOf,
+  until,
 } from '../support/kit.ts'
 import { memoryStore } from '../../middleware/index.ts'
 
@@ -434,7 +434,7 @@ describe('sample', () => {
       routes: (app, { hybridGuard }) => app.get('/guarded', hybridGuard(), echo),
     })
     const logins = await Promise.all(
-      Array.from({ length: 200 }, async (_, index) =>
+      Array.from({ length: 300 }, async (_, index) =>
         kit.latchkey.sessions.open({ id: `user-${index}` }),
       ),
     )
@@ -445,9 +445,9 @@ describe('sample', () => {
         .set('Authorization', `Bearer ${accessToken}`)
         .expect(200)
     }
-    // 20 are expected; outside of these bounds once in ten million runs.
+    // 30 are expected; outside of these bounds once in a million million runs.
     expect(kit.spy.calls.length).toBeGreaterThan(1)
-    expect(kit.spy.calls.length).toBeLessThan(50)
+    expect(kit.spy.calls.length).toBeLessThan(80)
   })
 
   it('is the touch: a session that only sends access tokens does not go idle', async () => {
@@ -654,7 +654,7 @@ describe('two nodes', () => {
     await request(two.server).get('/hybrid').set('Authorization', bearer).expect(200)
     await two.latchkey.sessions.revoke(sid)
     await request(one.server).get('/sensitive').set('Authorization', bearer).expect(401)
-    await pause(60)
+    await until(() => one.latchkey.health().feed.heard > 0)
     await request(one.server).get('/hybrid').set('Authorization', bearer).expect(401)
     expect(typesOf(two)).toContain('session_revoked')
   })

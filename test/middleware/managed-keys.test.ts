@@ -12,13 +12,13 @@ import {
   MINUTE,
   NOW,
   openKit,
-  pause,
   SECRET,
   SIGNING_KEY,
   spyOn,
   typesOf,
   until,
 } from '../support/kit.ts'
+import { loopTime } from '../support/loop-time.ts'
 
 const OTHER_SECRET = 'q7Wm2ZxC9vB4nL6kJ8hG1fD3sA5pO0iU2yT4rE6wQ8M'
 const DAY = 24 * HOUR
@@ -39,7 +39,8 @@ async function open(
   options: TestOptions = {},
   rest: { spy?: StoreSpy; clock?: { now: number } } = {},
 ): Promise<TestKit> {
-  return openKit({ options: { signingKeys, ...options }, ...rest })
+  // A login waits for the first key no longer than this, and the machine may be slow to draw it.
+  return openKit({ options: { signingKeys, storeDeadline: '10s', ...options }, ...rest })
 }
 
 /** Another node beside a kit, with its own faults. */
@@ -109,7 +110,7 @@ describe('managed keys', () => {
   it.each(['EdDSA', 'PS256'] as const)(
     'may be of another algorithm: %s',
     async (alg) => {
-      const kit = await open({ signingKeys: managedKeys({ alg }), storeDeadline: '10s' })
+      const kit = await open({ signingKeys: managedKeys({ alg }) })
       const login = await kit.login()
       expect(decodeProtectedHeader(login.access).alg).toBe(alg)
       expect(await jwt(kit, login.bearer)).toBe(200)
@@ -262,9 +263,9 @@ describe('a node whose keys are not there', () => {
     const spy = spyOn(memoryStore({ clock: () => NOW }))
     spy.faults.set('keys.load', 'hangs')
     const kit = await open({ storeDeadline: '50ms' }, { spy })
-    const before = performance.now()
+    const before = loopTime()
     await expect(kit.login()).rejects.toThrow('login: 503')
-    expect(performance.now() - before).toBeLessThan(5000)
+    expect(loopTime() - before).toBeLessThan(5000)
   })
 
   it('signs and verifies with what it has when the store fails later', async () => {
@@ -293,7 +294,7 @@ describe('a key that a node does not know', () => {
     const kit = await open({ signingKeys: unpolled })
     await kit.login()
     // The feed tells the node of its own key, too.
-    await pause(200)
+    await until(() => kit.latchkey.health().feed.heard === 1)
     kit.spy.reset()
     const { privateKey } = halves(SIGNING_KEY)
     const tokens = Array.from({ length: 50 }, (_, index) =>

@@ -2,6 +2,8 @@ import { afterEach, describe, expect, it } from '@jest/globals'
 import request from 'supertest'
 import { createKeyRing } from '../../lib/key-ring.ts'
 import { formatRefreshToken, readRefreshToken } from '../../lib/refresh-token.ts'
+import type { Store } from '../../lib/store.ts'
+import { memoryStore } from '../../middleware/index.ts'
 import { halves, signAs } from '../support/forge.ts'
 import type { Login, TestKit, TestOptions } from '../support/kit.ts'
 import {
@@ -10,6 +12,7 @@ import {
   cookiesOf,
   HOUR,
   MINUTE,
+  NOW,
   openKit,
   readLogin,
   SECOND,
@@ -17,6 +20,7 @@ import {
   sendMethod,
   SIGNING_KEY,
   setCookies,
+  spyOn,
   typesOf,
   until,
 } from '../support/kit.ts'
@@ -721,15 +725,21 @@ describe('no failure of a refresh', () => {
   })
 
   it('revives a session, and no credential leaves after a logout was acknowledged', async () => {
-    const kit = await openWith({ storeDeadline: '2s' })
-    const login = await kit.login()
+    const raw = memoryStore({ clock: () => NOW })
+    const way: { open?: () => void } = {}
     // The store has rotated already when the logout comes, but its answer is still on the way.
-    kit.spy.faults.set('rotate', 'late')
-    kit.spy.lateMs = 150
-    kit.spy.reset()
+    const rotate: Store['rotate'] = async (input) => {
+      const result = await raw.rotate(input)
+      await new Promise<void>((resolve) => (way.open = resolve))
+      return result
+    }
+    const spy = spyOn({ ...raw, rotate })
+    const kit = await openKit({ spy, options: { storeDeadline: '10s' } })
+    const login = await kit.login()
     const slow = refresh(kit, { Cookie: login.refreshCookie }).then((res) => res)
-    await until(() => kit.spy.calls.includes('rotate'))
+    await until(() => way.open !== undefined)
     await request(kit.server).post('/auth/logout').set('Cookie', login.cookie).expect(204)
+    way.open?.()
     expectFailure(await slow, 401, 'session_revoked', 'terminal')
     expect(await kit.stored(login.sid)).toBeNull()
     await request(kit.server).get('/session').set('Cookie', login.cookie).expect(401)

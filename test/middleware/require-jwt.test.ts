@@ -8,12 +8,12 @@ import {
   echo,
   MINUTE,
   openKit,
-  pause,
   readLogin,
   SECOND,
   sendMethod,
   sendRaw,
   setCookies,
+  until,
 } from '../support/kit.ts'
 
 afterEach(closeKits)
@@ -159,7 +159,7 @@ describe('what the feed says, without a store read', () => {
     const { cookie, bearer } = await one.login()
     await request(two.server).get('/jwt').set('Authorization', bearer).expect(200)
     await request(one.server).post('/auth/logout').set('Cookie', cookie).expect(204)
-    await pause(60)
+    await until(() => two.latchkey.health().feed.heard > 0)
     one.spy.reset()
     await request(two.server).get('/jwt').set('Authorization', bearer).expect(401)
     expect(one.spy.calls).toEqual([])

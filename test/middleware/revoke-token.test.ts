@@ -3,7 +3,8 @@ import { decodeJwt } from 'jose'
 import request from 'supertest'
 import { memoryStore } from '../../middleware/index.ts'
 import type { TestKit } from '../support/kit.ts'
-import { closeKits, NOW, spyOn, typesOf, until } from '../support/kit.ts'
+import { closeKits, NOW, spyOn, typesOf } from '../support/kit.ts'
+import { until as eventually } from '../support/redis-commands.ts'
 import {
   AS_BILLING,
   exchange,
@@ -64,11 +65,7 @@ describe('POST /revoke', () => {
     const { access, bearer } = await here.login()
     expect(await statusOf(there, '/jwt', bearer)).toBe(200)
     await revoke(here, access).expect(200)
-    let status = 200
-    await until(() => {
-      void statusOf(there, '/jwt', bearer).then((now) => (status = now))
-      return status === 401
-    })
+    await eventually('it is heard', async () => (await statusOf(there, '/jwt', bearer)) === 401)
     expect(await statusOf(there, '/jwt', bearer)).toBe(401)
   })
 

@@ -13,6 +13,7 @@ import {
   spyOn,
   until,
 } from '../support/kit.ts'
+import { until as eventually } from '../support/redis-commands.ts'
 import { drawSessionId } from '../../lib/session-id.ts'
 import { memoryStore } from '../../middleware/index.ts'
 
@@ -161,9 +162,8 @@ describe("a service's own token", () => {
     await get(there, '/machine', token).expect(200)
     await spy.raw.deny({ sid: jti, jti, expiresAt: NOW + 5 * MINUTE })
     for (const kit of [here, there]) {
-      let status = 0
-      await until(() => {
-        if (status !== 401) void get(kit, '/machine', token).then((res) => (status = res.status))
+      await eventually('it is heard', async () => {
+        const { status } = await get(kit, '/machine', token)
         return status === 401
       })
       const res = await get(kit, '/machine', token)
@@ -200,10 +200,9 @@ describe('an access token of a user that was denied', () => {
     ) as { jti: string; exp: number }
     await request(kit.server).get('/jwt').set('Authorization', bearer).expect(200)
     await kit.spy.raw.deny({ sid, jti, expiresAt: exp * 1000 })
-    let refused = false
-    await until(() => {
-      void get(kit, '/jwt', access).then((res) => (refused ||= res.status === 401))
-      return refused
+    await eventually('it is heard', async () => {
+      const { status } = await get(kit, '/jwt', access)
+      return status === 401
     })
     await get(kit, '/jwt', access).expect(401, /token_revoked/)
     const fresh = await request(kit.server).post('/auth/refresh').set('Cookie', refreshCookie)
