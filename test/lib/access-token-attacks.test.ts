@@ -580,12 +580,17 @@ describe('payloads', () => {
   ])('are refused before they cost anything: %s', async (_name, make) => {
     const token = make()
     const parse = jest.spyOn(JSON, 'parse')
-    const began = performance.now()
-    expect(await party.verifier.verify(token).catch((err: unknown) => err)).toMatchObject({
-      ...INVALID,
-      cause: { message: 'access token: too long' },
-    })
-    expect(performance.now() - began).toBeLessThan(50)
+    // What takes its time takes it at every try; a machine that stalls does not.
+    let best = Infinity
+    for (let tries = 0; tries < 10 && best >= 50; tries++) {
+      const began = performance.now()
+      expect(await party.verifier.verify(token).catch((err: unknown) => err)).toMatchObject({
+        ...INVALID,
+        cause: { message: 'access token: too long' },
+      })
+      best = Math.min(best, performance.now() - began)
+    }
+    expect(best).toBeLessThan(50)
     expect(parse).not.toHaveBeenCalled()
   })
 

@@ -325,18 +325,27 @@ describe('a blind node', () => {
     return { kit, login }
   }
 
+  /** How many whole seconds have passed: none, but on a machine that stalls. */
+  function countSeconds(): () => number {
+    const began = performance.now()
+    return () => Math.floor((performance.now() - began) / 1000)
+  }
+
   const jwt = (kit: TestKit, login: Login, path = '/jwt') =>
     request(kit.server).get(path).set('Authorization', login.bearer)
 
   it('asks the store for every access token, once for many requests', async () => {
     const { kit, login } = await openBlind()
+    const seconds = countSeconds()
     const answers = await Promise.all(
       Array.from({ length: 50 }, async (_, index) =>
         jwt(kit, login, index % 2 === 0 ? '/jwt' : '/hybrid'),
       ),
     )
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
-    expect(kit.spy.calls).toEqual(['check'])
+    expect(new Set(kit.spy.calls)).toEqual(new Set(['check']))
+    // An answer is good for a second.
+    expect(kit.spy.calls.length).toBeLessThanOrEqual(1 + seconds())
   })
 
   it('refuses what the store says is over, at once and from then on', async () => {
@@ -416,8 +425,11 @@ describe('a blind node', () => {
   it('leaves a failing store alone after some failures, and only then', async () => {
     const { kit, login } = await openBlind()
     kit.spy.faults.set('check', 'rejects')
+    const seconds = countSeconds()
     for (let round = 0; round < 12; round++) await jwt(kit, login).expect(200)
-    expect(kit.spy.calls).toHaveLength(5)
+    expect(kit.spy.calls.length).toBeGreaterThanOrEqual(5)
+    // It is tried again after a second.
+    expect(kit.spy.calls.length).toBeLessThanOrEqual(5 + seconds())
   })
 
   it.each(['session_ended', 'token_stale'])(
@@ -454,8 +466,7 @@ describe('a blind node', () => {
     kit.spy.feed = 'live'
     await kit.sighted()
     expect(kit.latchkey.health()).toMatchObject({ ok: true, store: 'up', feed: { blind: null } })
-    await pause(20)
-    expect(typesOf(kit).findLast((type) => type.startsWith('feed_'))).toBe('feed_sighted')
+    await until(() => typesOf(kit).findLast((type) => type.startsWith('feed_')) === 'feed_sighted')
     kit.spy.reset()
     await jwt(kit, login).expect(200)
     expect(kit.spy.calls).toEqual([])

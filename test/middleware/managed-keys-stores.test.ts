@@ -5,6 +5,7 @@ import { atPace } from '../../lib/managed-keys-options.ts'
 import type { Store } from '../../lib/store.ts'
 import type { Login, TestKit, TestOptions } from '../support/kit.ts'
 import { closeKits, HOUR, MINUTE, openKit, pause, spyOn, until } from '../support/kit.ts'
+import { loopTime } from '../support/loop-time.ts'
 import type { Place } from '../support/places.ts'
 import { onPostgres, onRedis } from '../support/places.ts'
 
@@ -44,10 +45,6 @@ async function openNodes(
 
 function kidOf({ access }: Login): string {
   return decodeProtectedHeader(access).kid ?? ''
-}
-
-function hasExpired({ access }: Login): boolean {
-  return (decodeJwt(access).exp ?? 0) * 1000 <= Date.now()
 }
 
 async function jwt(kit: TestKit, bearer: string): Promise<number> {
@@ -99,7 +96,12 @@ describe.each([
   }, 60_000)
 
   it('rotate ten times under load, with two nodes that issue and two that verify, without one 401', async () => {
-    const [one, two, ...verifiers] = await openNodes(make, 4, {
+    // A machine that stalls is not what is tested: then the clock of all nodes stands still.
+    const [begun, startedAt] = [loopTime(), Date.now()]
+    const clock = () => startedAt + loopTime() - begun
+    const hasExpired = ({ access }: Login) => (decodeJwt(access).exp ?? 0) * 1000 <= clock()
+    const [one, two, ...verifiers] = await openNodes(() => make({ clock }), 4, {
+      clock,
       signingKeys: atPace({
         rotateEveryMs: 1500,
         publishAheadMs: 750,

@@ -193,13 +193,13 @@ describe('a thief is no better off for the limit', () => {
 
 describe('what it costs', () => {
   it('a refresh one more store call, which it does not wait for', async () => {
-    const kit = await openKit()
+    const kit = await openKit({ options: { storeDeadline: '10s' } })
     const login = await kit.login()
     kit.spy.faults.set('limit.take', 'hangs')
     const before = kit.spy.inputs.length
     const began = loopTime()
     await refresh(kit, login.refreshCookie).expect(200)
-    expect(loopTime() - began).toBeLessThan(200)
+    expect(loopTime() - began).toBeLessThan(5000)
     const names = kit.spy.inputs.slice(before).map((input) => (JSON.parse(input) as unknown[])[0])
     expect(names.filter((name) => name !== 'audit.append')).toEqual(['limit.take', 'rotate'])
   })
