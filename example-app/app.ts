@@ -41,6 +41,7 @@ export function createApp({ config, port, opened, users }: AppParts): ExampleApp
     authorizeAdmin: ({ roles }) => roles.includes('admin'),
     // Plain http on this machine only. Leave it out, and cookies are Secure and __Host- ones.
     cookies: { secure: false },
+    ...(config.storeDeadline && { storeDeadline: config.storeDeadline }),
     ...(config.services && { services: serviceSecrets(config.services) }),
     ...(config.audiences && { audiences: config.audiences }),
     ...(opened.secrets && { secrets: opened.secrets }),

@@ -19,6 +19,8 @@ export interface Config {
   readonly audiences?: string[]
   /** How old a login may be to transfer money. Tests make it short. */
   readonly transferMaxAuthAge: Duration
+  /** How long the store may take. Undefined: as long as it may by default. Tests make it long. */
+  readonly storeDeadline?: Duration
 }
 
 /**
@@ -34,6 +36,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 
   const secrets = env['LATCHKEY_SECRETS']?.split(',').map((secret) => secret.trim())
   const signingKey = env['LATCHKEY_SIGNING_KEY']
+  const storeDeadline = env['STORE_DEADLINE']
   return {
     port: Number(port),
     ...(env['ISSUER'] !== undefined && { issuer: env['ISSUER'] }),
@@ -42,7 +45,10 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     ...(secrets?.some((secret) => secret !== '') === true && { secrets }),
     ...(signingKey !== undefined && signingKey !== '' && { signingKey: parseJwk(signingKey) }),
     ...readServices(env),
-    transferMaxAuthAge: parseAge(env['TRANSFER_MAX_AUTH_AGE'] ?? '5m'),
+    transferMaxAuthAge: parseTime('TRANSFER_MAX_AUTH_AGE', env['TRANSFER_MAX_AUTH_AGE'] ?? '5m'),
+    ...(storeDeadline !== undefined && {
+      storeDeadline: parseTime('STORE_DEADLINE', storeDeadline),
+    }),
   }
 }
 
@@ -115,9 +121,9 @@ function isPrivateJwk(value: unknown): value is SigningKeyInput {
   return typeof value === 'object' && value !== null && 'kty' in value && 'd' in value
 }
 
-function parseAge(text: string): Duration {
+function parseTime(variable: string, text: string): Duration {
   if (!isDuration(text)) {
-    throw new Error("TRANSFER_MAX_AUTH_AGE must be a duration with its unit, such as '5m'")
+    throw new Error(`${variable} must be a duration with its unit, such as '5m'`)
   }
   return text
 }

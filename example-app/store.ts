@@ -42,8 +42,12 @@ async function openRedis(url: string, config: Config): Promise<OpenedStore> {
 }
 
 async function openPostgres(url: string, config: Config): Promise<OpenedStore> {
-  const pool = new Pool({ connectionString: url, connectionTimeoutMillis: 2000 })
-  const store = postgresStore({ pool, tablePrefix: 'latchkey_example_' })
+  const pool = new Pool({ connectionString: url, connectionTimeoutMillis: 10_000 })
+  const store = postgresStore({
+    pool,
+    tablePrefix: 'latchkey_example_',
+    operationTimeout: config.storeDeadline,
+  })
   // Several processes may start at once. In production a deployment does it, as another role.
   await store.migrate()
   return {

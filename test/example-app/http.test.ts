@@ -236,6 +236,7 @@ describe('the process of the example', () => {
     [{ STORE: 'postgres', DATABASE_URL: 'sesame' }, 'DATABASE_URL must begin with postgres://'],
     [{ PORT: '80 80' }, 'PORT must be'],
     [{ TRANSFER_MAX_AUTH_AGE: '5' }, 'TRANSFER_MAX_AUTH_AGE must be'],
+    [{ STORE_DEADLINE: '5' }, 'STORE_DEADLINE must be'],
     [{ LATCHKEY_SERVICES: 'orders' }, 'LATCHKEY_SERVICES must be'],
     [{ LATCHKEY_SIGNING_KEY: '{"d":"sesame"' }, 'LATCHKEY_SIGNING_KEY must be'],
     [{ LATCHKEY_SECRETS: 'sesame' }, 'secrets'],

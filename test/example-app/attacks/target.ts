@@ -18,6 +18,8 @@ export const PASSWORDS = {
   bob: 'builder-7',
   root: 'admin-only-7',
 } as const
+/** How long the store may take. */
+export const STORE_DEADLINE_MS = 5000
 export type Person = keyof typeof PASSWORDS
 export type StoreName = 'memory' | 'redis' | 'postgres'
 
@@ -100,6 +102,8 @@ export class Target {
     if (typeof d === 'string') this.canaries.add(d)
     this.#example = await startExample({
       STORE: this.store,
+      // A machine that stalls is not what is tested.
+      STORE_DEADLINE: `${STORE_DEADLINE_MS}ms`,
       LATCHKEY_SECRETS: this.secret,
       LATCHKEY_SIGNING_KEY: JSON.stringify(this.signingKey),
       ...(this.store === 'redis' && { REDIS_URL: this.#storeUrl }),
