@@ -4,6 +4,9 @@ import { launchChromium } from '../support/chromium.ts'
 import { startExample } from '../support/example-process.ts'
 import type { ExampleProcess } from '../support/example-process.ts'
 
+/** What a page may wait for something, at most. */
+const PATIENCE_MS = 60_000
+
 const PASSWORDS = { alice: 'wonderland-7', bob: 'builder-7', root: 'admin-only-7' } as const
 
 describe("the example's audit page", () => {
@@ -16,7 +19,7 @@ describe("the example's audit page", () => {
     example = await startExample()
     browser = await launchChromium()
     context = await browser.newContext({ baseURL: example.url, locale: 'en' })
-    context.setDefaultTimeout(5000)
+    context.setDefaultTimeout(PATIENCE_MS)
     context.on('weberror', (err) => complaints.push(String(err.error())))
     context.on('console', (message) => {
       if (message.type() === 'error') complaints.push(message.text())

@@ -257,9 +257,12 @@ describe('the example in a browser', () => {
     await page.getByRole('button', { name: 'dark' }).click()
     const colour = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
     await page.locator('[data-theme="dark"]').waitFor()
+    // With its style sheet.
+    await page.waitForLoadState('load')
     const dark = await colour()
     await page.getByRole('button', { name: 'light' }).click()
     await page.locator('[data-theme="light"]').waitFor()
+    await page.waitForLoadState('load')
     expect(await colour()).not.toBe(dark)
   })
 })

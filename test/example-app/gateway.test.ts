@@ -5,6 +5,8 @@ import type { ExampleProcess } from '../support/example-process.ts'
 import { startExample } from '../support/example-process.ts'
 import { freePort } from '../support/redis-process.ts'
 
+const MAX_TRIES = 5
+
 interface Login {
   readonly sid: string
   readonly bearer: string
@@ -16,9 +18,17 @@ describe('the example of a gateway', () => {
   let ordersUrl = ''
 
   beforeAll(async () => {
-    const port = await freePort()
-    ordersUrl = `http://127.0.0.1:${port}`
-    example = await startExample({ ORDERS_PORT: `${port}` }, 'example-app/gateway/server.ts')
+    for (let tries = 1; ; tries++) {
+      const port = await freePort()
+      ordersUrl = `http://127.0.0.1:${port}`
+      try {
+        example = await startExample({ ORDERS_PORT: `${port}` }, 'example-app/gateway/server.ts')
+        return
+      } catch (error) {
+        // Somebody else was quicker.
+        if (tries === MAX_TRIES || !String(error).includes('EADDRINUSE')) throw error
+      }
+    }
   }, 120_000)
 
   afterAll(async () => {
