@@ -8,6 +8,7 @@ import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/redis-commands.ts'
 import { LIFETIMES, newUser, open, read, refresh } from './contract/support.ts'
 import { newPrefix } from './redis/open.ts'
+import { patient } from './redis/patience.ts'
 
 const MINUTE = 60_000
 const idleTimeoutMs = 30 * MINUTE
@@ -21,7 +22,7 @@ const past: Store[] = []
 
 beforeAll(async () => {
   server = await startRedis()
-  client = new Redis(server.url)
+  client = patient(new Redis(server.url))
 })
 
 afterAll(async () => {

@@ -215,7 +215,7 @@ describe.each([
 /** A node whose calls end soon. What it knows it goes by for as long as the test takes. */
 async function openHurried(to: { readonly port: number }): Promise<Node> {
   const options = { ...HURRIED, maxStaleness: '60s' } as const
-  return openNode({ client: clientOf(to), options })
+  return openNode({ client: clientOf(to), options, impatient: true })
 }
 
 /** A refresh that is made again for as long as this process or the server is too slow for the deadline. */

@@ -11,6 +11,7 @@ import { echo, ISSUER, listen, PASSWORD, SECRET, SIGNING_KEY } from '../../suppo
 import { loopTime } from '../../support/loop-time.ts'
 import { until } from '../../support/redis-commands.ts'
 import { newPrefix } from './open.ts'
+import { patient } from './patience.ts'
 
 /** How long a store call may take where that is tested, and what it costs to tell of it, in `loopTime`. */
 export const DEADLINE_MS = 250
@@ -27,6 +28,8 @@ export interface NodeSetup {
   readonly options?: TestOptions
   /** Whether to wait until it sees. @defaultValue true */
   readonly sighted?: boolean
+  /** Whether the store gives up a connection that is silent for two seconds. @defaultValue false */
+  readonly impatient?: boolean
 }
 
 /** An app on one node: `/auth`, `/session`, `/jwt` and `/sensitive`, over HTTP. */
@@ -125,7 +128,8 @@ export function splitClient(
 }
 
 export async function openNode(setup: NodeSetup): Promise<Node> {
-  const { client, prefix = newPrefix() } = setup
+  const { prefix = newPrefix(), impatient = false } = setup
+  const client = impatient ? setup.client : patient(setup.client)
   const connections: Redis[] = []
   const duplicate = client.duplicate.bind(client) as (...args: unknown[]) => Redis
   client.duplicate = (...args: unknown[]): never => {

@@ -7,6 +7,10 @@ import type { RedisStoreOptions } from '../../../stores/redis.ts'
 import { redisStore } from '../../../stores/redis.ts'
 import type { OpenedStore } from '../contract.ts'
 import { testClock } from '../contract.ts'
+import { until } from '../../support/redis-commands.ts'
+import { patient } from './patience.ts'
+
+const NEVER = new AbortController().signal
 
 /** A prefix nobody else uses: one server serves all tests. */
 export function newPrefix(): string {
@@ -17,10 +21,15 @@ export function newPrefix(): string {
 export function openOn(connect: () => Redis | Cluster): () => Promise<OpenedStore> {
   return async () => {
     const clock = testClock()
-    const client = connect()
+    const client = patient(connect())
     const prefix = newPrefix()
     const keys = createKeys(prefix, String)
     const store = redisStore({ client, prefix, clock: () => clock.now() })
+    // The first calls wait for a while only.
+    await until('both connections are there', async () => {
+      await store.keys.load()
+      return store.feed.read({ cursor: null, waitMs: 0, signal: NEVER })
+    })
     return {
       store,
       clock,
@@ -48,5 +57,5 @@ export function plainStore(
   client: Redis | Cluster,
   options: Partial<RedisStoreOptions> = {},
 ): Store {
-  return redisStore({ client, prefix: newPrefix(), ...options })
+  return redisStore({ client: patient(client), prefix: newPrefix(), ...options })
 }
