@@ -79,6 +79,8 @@ export interface Events {
   sight(cause: BlindCause | null): void
   /** A finding people should see: to `onEvent`, and once per code as a process warning. */
   warn(code: string, message: string): void
+  /** The error of the latest operational event that had one. */
+  readonly lastError: unknown
   /** Writes what is buffered. Resolves when it is written or dropped. */
   flush(): Promise<void>
   /** How many audit events were dropped because the store did not take them. */
@@ -110,6 +112,7 @@ export function createEvents(options: {
 }): Events {
   let buffer: AuditEvent[] = []
   let dropped = 0
+  let lastError: unknown
   let writing: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
   const warned = new Set<string>()
@@ -194,6 +197,7 @@ export function createEvents(options: {
     },
     operational(type, fields) {
       const { error, ...rest } = fields
+      if (error !== undefined) lastError = error
       emit({ ...build(type, rest), ...(error === undefined ? {} : { error }) })
     },
     sight(cause) {
@@ -206,6 +210,9 @@ export function createEvents(options: {
       if (warned.has(code)) return
       warned.add(code)
       process.emitWarning(message, 'LatchkeyWarning', code)
+    },
+    get lastError() {
+      return lastError
     },
     flush,
     get dropped() {

@@ -1,3 +1,5 @@
+import { warnProcess } from './process-warning.ts'
+
 /**
  * Hands an event to the app's sink. What the sink throws, at once or later, decides nothing: it is a
  * warning of the process, where there is one.
@@ -13,7 +15,5 @@ export function report<Event>(sink: ((event: Event) => unknown) | undefined, eve
 
 function warn(error: unknown): void {
   const text = error instanceof Error ? error.message : typeof error
-  // Other runtimes than Node have no process.
-  const host: { process?: Pick<NodeJS.Process, 'emitWarning'> } = globalThis
-  host.process?.emitWarning(`onEvent threw: ${text}`, 'LatchkeyWarning', 'on_event_failed')
+  warnProcess(`onEvent threw: ${text}`, 'on_event_failed')
 }

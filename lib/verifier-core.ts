@@ -5,12 +5,14 @@ import type { BlindCause } from './feed.ts'
 import { FeedFollower } from './feed.ts'
 import { refuseHeard } from './heard.ts'
 import type { OnStoreFailure } from './option-values.ts'
+import { warnProcess } from './process-warning.ts'
 import type { PublicKeys, PublicKeysStatus } from './public-keys.ts'
 import { staticKeys } from './public-keys.ts'
 import { FeedRefused } from './remote-feed.ts'
 import { RemoteKeys } from './remote-keys.ts'
 import { report } from './report.ts'
 import type { VerifierEvent, VerifierSettings } from './verifier-options.ts'
+import { waitAloud } from './wait-aloud.ts'
 
 /** What every part of one verifier works with. */
 export interface VerifierCore {
@@ -41,7 +43,10 @@ const HEARD_MARGIN_MS = 60_000
 export function createVerifierCore(settings: VerifierSettings): VerifierCore {
   const { issuer, audience, accessTokenTtlMs, clockSkewMs, clock } = settings
 
+  let lastError: unknown
+
   function emit(event: Omit<VerifierEvent, 'at'>): void {
+    if (event.error !== undefined) lastError = event.error
     report(settings.onEvent, { ...event, at: clock() })
   }
 
@@ -94,8 +99,11 @@ export function createVerifierCore(settings: VerifierSettings): VerifierCore {
     },
     async ready() {
       keys.start()
-      await keys.ready
-      await follower?.ready
+      await waitAloud(
+        Promise.all([keys.ready, follower?.ready]),
+        () => lastError,
+        (message) => warnProcess(message, 'not_ready'),
+      )
     },
     async close() {
       keys.close()

@@ -19,6 +19,7 @@ import type { Sessions } from '../lib/sessions.ts'
 import { createSessions } from '../lib/sessions.ts'
 import { generateSigningKey, parseSigningKeys } from '../lib/signing-keys.ts'
 import type { AuditEvent, AuditQuery, Page } from '../lib/store.ts'
+import { waitAloud } from '../lib/wait-aloud.ts'
 import { memoryStore } from '../stores/memory.ts'
 import type { AuthRequestOptions } from './auth-request.ts'
 import { createAuthRequest } from './auth-request.ts'
@@ -84,8 +85,9 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
    * Signs in a user the app has authenticated itself: opens the session, replaces one that came
    * along, sets the cookies. Resolves once the store has acknowledged it.
    *
-   * @throws {AuthError} `session_limit`, `stale_login`, `user_invalid`
+   * @throws {AuthError} `session_limit`, `stale_login`, `user_invalid`; `signing_unavailable` (503)
    * @throws {StoreUnavailable} no cookie was set
+   * @throws {InternalError} the user has a wrong shape, or the answer is on its way already
    */
   readonly signIn: (
     req: Request,
@@ -124,7 +126,9 @@ export interface Latchkey<Claims extends object = RegisteredClaims> {
   readonly doctor: () => Promise<readonly Finding[]>
   /**
    * Resolves once this node has loaded the feed, and its keys where they are managed: from then on
-   * `requireJwt` asks no store. A key behind a callback has signed once then.
+   * `requireJwt` asks no store. A key behind a callback has signed once then. However long a store
+   * that is away takes, it waits, and the process with it; after 10 s it says so, the warning
+   * `not_ready`.
    *
    * @throws {ConfigError} `invalid_option`: the managed keys in the store cannot be opened; with
    *   `strict`, the store is unsafe: the message lists how
@@ -234,7 +238,11 @@ export function createLatchkey<Claims extends object = RegisteredClaims>(
       const loaded = settings.strict
         ? core.doctor.refuseUnsafe(core.follower.ready)
         : core.follower.ready
-      await Promise.all([loaded, core.managedKeys?.loaded() ?? core.signingKeys.ready()])
+      await waitAloud(
+        Promise.all([loaded, core.managedKeys?.loaded() ?? core.signingKeys.ready()]),
+        () => core.events.lastError,
+        (message) => core.events.warn('not_ready', message),
+      )
     },
     async close() {
       core.hub.close()

@@ -54,7 +54,8 @@ export interface Verifier<Claims extends object = RegisteredClaims> {
   readonly health: () => VerifierHealth
   /**
    * Gets the keys, and resolves once they are there and, with a `feed`, everything has been heard.
-   * Waits for an issuer that cannot be reached.
+   * Waits for an issuer that cannot be reached, and the process with it; after 10 s that is a process
+   * warning, `not_ready`.
    *
    * @throws {ConfigError} `invalid_option`: keys that were handed over are none
    */
