@@ -32,7 +32,10 @@ export interface SigningKeyStatus {
   readonly state: 'next' | 'active' | 'retiring' | 'verifying'
   /** Since when it can be known, epoch milliseconds; null for a key that the app gave. */
   readonly publishedAt: number | null
-  /** From when it signs, epoch milliseconds; null for a key that the app gave. */
+  /**
+   * From when it signs, epoch milliseconds; null for a key that the app gave. The successor of a key
+   * that was retired takes over that one's instant, which may be before it was made.
+   */
   readonly activeAt: number | null
 }
 

@@ -13,7 +13,7 @@ import { freePort } from './support/redis-process.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
-const APP = block('ts')
+const APP = block('js')
 const TRANSCRIPT = readTranscript(block('console'))
 
 /** The first fenced block of a language, on the whole page or after a heading. */
@@ -140,7 +140,7 @@ describe("the README's Postgres", () => {
       const issuer = 'http://localhost:3000'
       const [secrets, signingKeys] = [['0123456789'.repeat(4)], [generateSigningKey()]]
       ${patient(block('ts', '\n## Postgres\n'))}
-      ${block('ts', 'Sessions can end in one transaction')}
+      ${block('js', 'Sessions can end in one transaction')}
       await pool.query('create table account (id text, hash text check (hash <> $$bad$$))')
       await pool.query("insert into account values ('alice', 'old')")
       const { session } = await latchkey.sessions.open({ id: 'alice' })

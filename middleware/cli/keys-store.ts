@@ -36,11 +36,11 @@ export interface StoreChoice {
   readonly prefix?: string | undefined
 }
 
-/** Opens the store for a piece of work and closes it. */
+/** Opens the store for a piece of work and closes it. The work is told where in the store it is. */
 export async function withStore<Result>(
   choice: StoreChoice,
   io: CommandIo,
-  work: (store: Store) => Promise<Result>,
+  work: (store: Store, place: string) => Promise<Result>,
 ): Promise<Result> {
   const { REDIS_URL, DATABASE_URL } = io.env
   if (choice.url === undefined && REDIS_URL !== undefined && DATABASE_URL !== undefined) {
@@ -48,13 +48,14 @@ export async function withStore<Result>(
   }
   const url = choice.url ?? DATABASE_URL ?? REDIS_URL ?? ''
   if (/^rediss?:\/\//.test(url)) {
+    const { prefix = 'latchkey' } = choice
     return withRedis(url, async (client) =>
-      closing(redisStore({ client, prefix: choice.prefix }), work),
+      closing(redisStore({ client, prefix }), (store) => work(store, `--prefix ${prefix}`)),
     )
   }
   if (url === '') throw new UsageError('no store: set DATABASE_URL or REDIS_URL, or give --url')
   return withPool(databaseUrl(url, io), async (pool) => {
-    const { schema, 'table-prefix': tablePrefix } = choice
+    const { schema = 'public', 'table-prefix': tablePrefix = 'latchkey_' } = choice
     // The URL may be a pooler's, and the server far away: nobody's request waits for a command.
     const options = {
       prepare: false,
@@ -62,7 +63,10 @@ export async function withStore<Result>(
       pruneInterval: false,
       operationTimeout: `${DEADLINE_MS}ms`,
     } as const
-    return closing(postgresStore({ pool, schema, tablePrefix, ...options }), work)
+    const place = `--schema ${schema} --table-prefix ${tablePrefix}`
+    return closing(postgresStore({ pool, schema, tablePrefix, ...options }), (store) =>
+      work(store, place),
+    )
   })
 }
 

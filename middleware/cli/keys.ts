@@ -48,9 +48,9 @@ function generate(args: readonly string[], io: CommandIo): void {
 async function list(args: readonly string[], io: CommandIo): Promise<void> {
   const options = parseOptions(args, STORE_OPTIONS)
   const ring = readSecrets(io)
-  await withStore(options, io, async (store) => {
+  await withStore(options, io, async (store, place) => {
     const found = await store.keys.load()
-    if (found === null) throw new Error(NONE)
+    if (found === null) throw none(place)
     const now = await clockOf(store)
     printKeys(openKeys(ring, found).set, now, io)
   })
@@ -64,15 +64,22 @@ async function rotate(args: readonly string[], io: CommandIo): Promise<void> {
   )
 }
 
-async function retire([kid, ...args]: readonly string[], io: CommandIo): Promise<void> {
-  if (kid === undefined || kid.startsWith('--'))
-    throw new UsageError('say which: keys retire <kid>')
-  const options = parseOptions(args, STORE_OPTIONS)
+async function retire(args: readonly string[], io: CommandIo): Promise<void> {
+  // In front of the options or behind them.
+  const at = isKid(args[0]) ? 0 : args.length - 1
+  const kid = args[at]
+  if (kid === undefined || !isKid(kid)) throw new UsageError('say which: keys retire <kid>')
+  const options = parseOptions(args.toSpliced(at, 1), STORE_OPTIONS)
   await change(options, io, undefined, async (keeper, now) => {
     const kept = await keeper.change((set) => retireKey(set, kid, now))
     if (kept.set.retired.some((retired) => retired.kid === kid)) return kept
     throw new Error('there is no such key; npx latchkey keys list shows them')
   })
+}
+
+/** A thumbprint may begin with hyphens, as options do. */
+function isKid(arg: string | undefined): boolean {
+  return arg?.startsWith('--') === false || /^[\w-]{43}$/.test(arg ?? '')
 }
 
 async function change(
@@ -86,9 +93,9 @@ async function change(
   ) => Promise<{ readonly set: KeySet }>,
 ): Promise<void> {
   const ring = readSecrets(io)
-  await withStore(options, io, async (store) => {
+  await withStore(options, io, async (store, place) => {
     const found = await store.keys.load()
-    if (found === null) throw new Error(NONE)
+    if (found === null) throw none(place)
     const newest = openKeys(ring, found).set.keys.at(-1)?.jwk.alg ?? 'ES256'
     const timing = timingOf(managedKeys(), 0, MAX_CLOCK_SKEW_MS)
     const now = await clockOf(store)
@@ -104,8 +111,10 @@ async function change(
   })
 }
 
-const NONE =
-  'this store has no managed keys; the first node that starts with managedKeys() makes them'
+function none(place: string): Error {
+  const remedy = 'say where the app has them, or start a node with managedKeys(), which makes them'
+  return new Error(`this store has no managed keys at ${place}: ${remedy}`)
+}
 
 /** Instants of the keys are the store's. */
 async function clockOf(store: Store): Promise<number> {

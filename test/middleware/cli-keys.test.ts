@@ -125,7 +125,10 @@ describe.each([
     const { store, env: place, args } = await open()
     const env = { ...place, LATCHKEY_SECRETS: SECRET }
     const none = await run(['rotate', ...args], env)
-    expect([none.code, none.err]).toEqual([1, expect.stringContaining('no managed keys')])
+    expect([none.code, none.err]).toEqual([
+      1,
+      expect.stringContaining(`no managed keys at ${args.join(' ')}`),
+    ])
     expect(await store.keys.load()).toBeNull()
 
     const kit = await openKit({
@@ -155,8 +158,11 @@ describe.each([
     expect(retired.out).toMatch(/^active {4}EdDSA .*\n$/)
     await until(() => kit.latchkey.keys.list().length === 1)
     expect(kit.latchkey.keys.list()[0]).toMatchObject({ kid: next.kid, state: 'active' })
-    expect((await run(['retire', first!.kid, ...args], env)).code).toBe(0)
-    expect((await run(['retire', 'no-such-key', ...args], env)).code).toBe(1)
+    expect((await run(['retire', ...args, first!.kid], env)).code).toBe(0)
+    for (const kid of ['no-such-key', `--${'x'.repeat(41)}`]) {
+      const { code, err } = await run(['retire', kid, ...args], env)
+      expect([code, err]).toEqual([1, expect.stringContaining('no such key')])
+    }
 
     const other = { ...place, LATCHKEY_SECRETS: 'x9Kd2LmQ7vR4tY1wZ6bN8cF3gH5jP0sA_uEoIiTqXnM' }
     const foreign = await run(['rotate', ...args], other)
