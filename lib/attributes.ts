@@ -49,10 +49,13 @@ const SCOPE_WORD = /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/
  * Reads what `authenticate` returned.
  *
  * @throws {AuthError} `user_invalid` (400) when the id or tenant cannot name a user
- * @throws {InternalError} when another field has the wrong shape: the hook is at fault
+ * @throws {InternalError} when a field has the wrong shape: the app is at fault
  */
 export function parseUser<Claims extends object>(user: User<Claims>): ParsedUser {
-  if (!isPlainObject(user)) throw broken('must return an object with an id, or null')
+  if (!isPlainObject(user)) throw broken('must be an object with an id')
+  // Numbers are what a database gives: a mistake of the app's, not a name that its user chose.
+  if (typeof user.id !== 'string') throw broken('id must be a text, such as String(row.id)')
+  if (!['string', 'undefined'].includes(typeof user.tenant)) throw broken('tenant must be a text')
   return {
     ref: parseUserRef(user),
     attributes: readAttributes(user, null),
@@ -171,7 +174,9 @@ function texts(field: string, value: unknown): readonly string[] {
 }
 
 function broken(problem: string): InternalError {
-  return new InternalError(`a user from authenticate, loadUser or signIn: ${problem}`)
+  return new InternalError(
+    `a user from authenticate or loadUser, or for signIn or sessions.open: ${problem}`,
+  )
 }
 
 function isPlainObject(value: unknown): value is object {

@@ -207,7 +207,7 @@ describe('open', () => {
   })
 
   it.each<[string, unknown, string]>([
-    ['a number for an id', { id: 42 }, 'user_invalid'],
+    ['a number for an id', { id: 42 }, 'internal_error'],
     ['an empty id', { id: '' }, 'user_invalid'],
     ['nobody', null, 'internal_error'],
     ['roles as text', { id: 'a', roles: 'admin' }, 'internal_error'],

@@ -416,15 +416,15 @@ describe('authenticate', () => {
     ['false', false, 500, 'internal_error'],
     ['a text', 'alice', 500, 'internal_error'],
     ['an array', [{ id: 'alice' }], 500, 'internal_error'],
-    ['no id', {}, 400, 'user_invalid'],
-    ['a number for an id', { id: 7 }, 400, 'user_invalid'],
+    ['no id', {}, 500, 'internal_error'],
+    ['a number for an id', { id: 7 }, 500, 'internal_error'],
     ['an empty id', { id: '' }, 400, 'user_invalid'],
     ['a lone surrogate', { id: 'a\ud800' }, 400, 'user_invalid'],
     ['a NUL', { id: 'a\u0000b' }, 400, 'user_invalid'],
     ['a line break', { id: 'a\r\nb' }, 400, 'user_invalid'],
     ['256 characters', { id: 'a'.repeat(256) }, 400, 'user_invalid'],
     ['an ill-formed tenant', { id: 'a', tenant: '\ud801' }, 400, 'user_invalid'],
-    ['a tenant that is a number', { id: 'a', tenant: 1 }, 400, 'user_invalid'],
+    ['a tenant that is a number', { id: 'a', tenant: 1 }, 500, 'internal_error'],
     ['roles that are a text', { id: 'a', roles: 'admin' }, 500, 'internal_error'],
     ['a role that is a number', { id: 'a', roles: [1] }, 500, 'internal_error'],
     ['a scope with a space', { id: 'a', scope: ['read write'] }, 500, 'internal_error'],
@@ -457,6 +457,7 @@ describe('authenticate', () => {
         throw new Error('private detail')
       },
     ],
+    ['gives a number for an id', () => ({ id: 5 })],
     [
       'throws null',
       () => {
