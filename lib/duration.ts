@@ -40,10 +40,17 @@ export function parseDuration(
   if (ms < range.minMs || ms > range.maxMs) {
     throw new ConfigError(
       name,
-      `must be between ${range.minMs} ms and ${range.maxMs} ms, got ${String(value)}`,
+      `must be between '${written(range.minMs)}' and '${written(range.maxMs)}', got ${String(value)}`,
     )
   }
   return ms
+}
+
+/** In the largest unit that leaves a whole number, as an app would write it. */
+function written(ms: number): string {
+  const units = Object.entries(UNIT_MS).toReversed()
+  const [unit = 'ms', unitMs = 1] = units.find(([, size]) => ms > 0 && ms % size === 0) ?? []
+  return `${ms / unitMs}${unit}`
 }
 
 function isUnit(text: string): text is keyof typeof UNIT_MS {

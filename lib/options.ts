@@ -80,7 +80,8 @@ export interface CoreOptions<Claims extends object, Req> {
   readonly signingKeys?: readonly SigningKeyInput[] | ManagedKeys | undefined
   /**
    * Checks credentials, the JSON object the client sent as the login's body: who it is, or null.
-   * Throwing answers 500. Without it there is no login and no step-up route.
+   * Throwing answers 500. It has no time limit but its own: give what it asks one. Without it there is
+   * no login and no step-up route.
    */
   readonly authenticate?:
     | ((credentials: JsonObject, req: Req) => MaybePromise<User<Claims> | null>)

@@ -48,7 +48,9 @@ export interface Sessions<Claims extends object = RegisteredClaims> {
    * Opens a session for a user the app has authenticated itself and returns its credentials. Inside
    * a request `signIn` is what you want: it sets the cookies too.
    *
-   * @throws {AuthError} `session_limit`, `user_invalid`
+   * @throws {AuthError} `session_limit`, `user_invalid`; `signing_unavailable` (503)
+   * @throws {StoreUnavailable} nothing was opened that anybody knows of
+   * @throws {InternalError} the user has a wrong shape
    */
   open(
     user: User<Claims>,

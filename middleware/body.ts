@@ -80,6 +80,8 @@ function isPlainObject(value: unknown): value is JsonObject {
     typeof value === 'object' &&
     value !== null &&
     !Array.isArray(value) &&
+    // A parser that the app put in front may leave the bytes.
+    !ArrayBuffer.isView(value) &&
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it came out of JSON.parse
     !hasProtoMember(value as JsonValue)
   )

@@ -39,6 +39,9 @@ export function choosePresented<Claims extends object>(
   const header = readAuthorization(req)
   if (header !== null) {
     const kind = SCHEMES.get(header.scheme)
+    if (header.scheme === '') {
+      throw new AuthError('token_invalid', 'the Authorization header is no scheme and a token')
+    }
     if (kind === undefined || (accepts !== 'both' && accepts !== kind)) {
       throw new AuthError('token_invalid', 'the Authorization scheme is not taken here')
     }

@@ -37,5 +37,8 @@ export function refuseCrossOrigin<Claims extends object>(
     result: 'failure',
     cause: 'cross_origin',
   })
-  throw new AuthError('cross_origin', 'cookies are not taken from pages of another origin')
+  throw new AuthError(
+    'cross_origin',
+    'cookies are taken only from pages of this origin and of allowed ones',
+  )
 }

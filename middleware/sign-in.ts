@@ -4,7 +4,7 @@ import { parseUser } from '../lib/attributes.ts'
 import type { RegisteredClaims, Session } from '../lib/auth.ts'
 import { toSession } from '../lib/auth.ts'
 import { endSession } from '../lib/end-session.ts'
-import { AuthError } from '../lib/errors.ts'
+import { AuthError, InternalError } from '../lib/errors.ts'
 import type { Credentials } from '../lib/mint.ts'
 import { openSession } from '../lib/open-session.ts'
 import type { Delivery } from '../lib/options.ts'
@@ -101,6 +101,9 @@ export function createSignIn<Claims extends object>(
   options?: SignInOptions,
 ) => Promise<SignedIn<Claims>> {
   return async function signIn(req, res, user, options) {
+    if (res.headersSent) {
+      throw new InternalError('signIn: the answer is on its way, and cookies can be set no more')
+    }
     // Before anything changes: the hook may throw.
     const delivery = readDelivery(context, req)
     const credentials = await openForRequest(context, req, user, delivery, {

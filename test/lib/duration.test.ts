@@ -63,4 +63,12 @@ describe('parseDuration', () => {
     if (accepted) expect(parse).not.toThrow()
     else expect(parse).toThrow(expect.objectContaining({ code: 'invalid_option' }))
   })
+
+  it.each([
+    [{ minMs: 7_200_000, maxMs: 34_560_000_000 }, "between '2h' and '400d', got 5ms"],
+    [{ minMs: 90_000, maxMs: 90_500 }, "between '90s' and '90500ms', got 5ms"],
+    [{ minMs: 0, maxMs: 4 }, "between '0ms' and '4ms', got 5ms"],
+  ])('says bounds as they are written: %j', (range, said) => {
+    expect(() => parseDuration('idle', '5ms', range)).toThrow(said)
+  })
 })

@@ -316,6 +316,18 @@ describe('an app that parses bodies itself', () => {
     expect(res.status).toBe(415)
   })
 
+  it.each(['/auth/login', '/auth/refresh', '/auth/logout'])(
+    'express.raw() leaves bytes, which are no JSON object: %s',
+    async (path) => {
+      const kit = await openKit({
+        before: (app) => app.use(express.raw({ type: () => true })),
+        options: { authenticate: () => ({ id: 'alice' }) },
+      })
+      const res = await request(kit.server).post(path).send({ username: 'alice' })
+      expect([res.status, res.body.detail]).toEqual([400, 'the body must be a JSON object'])
+    },
+  )
+
   it('one that read the stream and left nothing: 400, not a hanging request', async () => {
     const kit = await openKit({
       before: (app) =>

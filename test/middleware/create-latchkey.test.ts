@@ -7,6 +7,7 @@ import {
   ConfigError,
   createLatchkey,
   generateSigningKey,
+  InternalError,
   memoryStore,
 } from '../../middleware/index.ts'
 import type { TestClaims } from '../support/kit.ts'
@@ -25,6 +26,7 @@ import {
   spyOn,
 } from '../support/kit.ts'
 import { loopTime } from '../support/loop-time.ts'
+import { until } from '../support/redis-commands.ts'
 
 const ENV = process.env['NODE_ENV']
 
@@ -381,6 +383,24 @@ describe('signIn and signOut', () => {
     expect(setCookies(res)).toHaveLength(2)
     expect(res.headers['cache-control']).toBe('no-store')
     expect(res.text).not.toMatch(/lk[rs]_|seed|[hH]ash/)
+  })
+
+  it('opens no session that nobody would get, when the answer is on its way', async () => {
+    let failure: unknown
+    const kit = await openKit({
+      routes: (app, { signIn }) => {
+        app.post('/in', (req, res) => {
+          res.json({})
+          signIn(req, res, { id: 'alice' }).catch((error: unknown) => (failure = error))
+        })
+      },
+    })
+    await request(kit.server).post('/in').expect(200)
+    await until('signIn has failed', async () => failure !== undefined)
+    expect(failure).toBeInstanceOf(InternalError)
+    expect((failure as Error).message).toContain('the answer is on its way')
+    const { items } = await kit.latchkey.sessions.list({ id: 'alice' })
+    expect(items).toEqual([])
   })
 
   it('by body: gives all tokens, sets nothing', async () => {
