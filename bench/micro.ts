@@ -1,5 +1,5 @@
 // What the parts of a guard cost, each beside the least it could cost.
-import { createHmac, createSecretKey, generateKeyPairSync, hash, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, hash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { compactVerify, SignJWT } from 'jose'
 import { Bench } from 'tinybench'
@@ -17,6 +17,7 @@ import { createLatchkey } from '../middleware/index.ts'
 import { memoryStore } from '../stores/memory.ts'
 import { formatTable } from './support/report.ts'
 import { newSession } from './support/sessions.ts'
+import { drawKeyPair } from '../test/support/key-pair.ts'
 
 /** One line: what latchkey does, and its floor. */
 export interface MicroRow {
@@ -102,9 +103,7 @@ async function subjects(): Promise<Subject[]> {
   const known = keys.find(JSON.parse(atob(token.split('.')[0] ?? '')).kid)
   if (known === undefined) throw new Error('the key is missing')
   const { key, alg } = known
-  const { privateKey } = generateKeyPairSync('ec', {
-    namedCurve: 'P-256',
-  })
+  const { privateKey } = drawKeyPair('ec', { namedCurve: 'P-256' })
 
   const ring = createKeyRing([randomBytes(32)])
   const sid = drawSessionId(session.user)

@@ -1,5 +1,9 @@
-import type { KeyObject } from 'node:crypto'
-import { generateKeyPair, generateKeyPairSync } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPair,
+  generateKeyPairSync,
+} from 'node:crypto'
 import { promisify } from 'node:util'
 import type { Algorithm, VerificationKey } from './access-token-format.ts'
 import { ConfigError } from './errors.ts'
@@ -125,30 +129,45 @@ function signerOf(
  */
 export function generateSigningKey(alg: Algorithm = 'ES256'): NamedJwk {
   if (alg === 'ES256') return toJwk(alg, generateKeyPairSync('ec', EC))
-  if (alg === 'EdDSA') return toJwk(alg, generateKeyPairSync('ed25519'))
+  if (alg === 'EdDSA') return toJwk(alg, ed25519Of(generateKeyPairSync('ed25519', DER)))
   return toJwk(alg, generateKeyPairSync('rsa', RSA))
 }
 
 /** The same on another thread: an RSA key takes longer than a request may wait. */
 export async function drawSigningKey(alg: Algorithm): Promise<NamedJwk> {
   if (alg === 'ES256') return toJwk(alg, await generatePair('ec', EC))
-  if (alg === 'EdDSA') return toJwk(alg, await generatePair('ed25519', {}))
+  if (alg === 'EdDSA') return toJwk(alg, ed25519Of(await generatePair('ed25519', DER)))
   return toJwk(alg, await generatePair('rsa', RSA))
 }
 
 /** A private JWK with its name. */
 export type NamedJwk = SigningJwk & { readonly kid: string }
 
-interface Pair {
-  readonly publicKey: KeyObject
-  readonly privateKey: KeyObject
-}
-
-const EC = { namedCurve: 'P-256' }
-const RSA = { modulusLength: 3072 }
+/**
+ * A new key leaves its generator as bytes. The generator's own KeyObject is locked while it is exported, and
+ * the generator wants that lock when it is freed: where the garbage collector does so in between, on the same
+ * thread, the process stands still for ever, once in some thousand keys (Node 20, `generateKeyPairSync`).
+ */
+const DER = {
+  publicKeyEncoding: { type: 'spki', format: 'der' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+} as const
+const EC = { namedCurve: 'P-256', ...DER }
+const RSA = { modulusLength: 3072, ...DER }
 const generatePair = promisify(generateKeyPair)
 
-function toJwk(alg: Algorithm, { publicKey, privateKey }: Pair): NamedJwk {
+interface Drawn {
+  readonly privateKey: Buffer
+}
+
+function ed25519Of(drawn: unknown): Drawn {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- Node's types see no encodings here
+  return drawn as Drawn
+}
+
+function toJwk(alg: Algorithm, drawn: Drawn): NamedJwk {
+  const privateKey = createPrivateKey({ key: drawn.privateKey, format: 'der', type: 'pkcs8' })
   const { kty = '', ...members } = privateKey.export({ format: 'jwk' })
-  return { kty, ...members, alg, kid: thumbprintOf(publicMembers(publicKey)), use: 'sig' }
+  const kid = thumbprintOf(publicMembers(createPublicKey(privateKey)))
+  return { kty, ...members, alg, kid, use: 'sig' }
 }

@@ -2,7 +2,6 @@
 // Where a page shows a key as PEM text, a KeyObject stands here: parsing costs 89 µs a request more.
 import { createServer } from 'node:http'
 import { once } from 'node:events'
-import { generateKeyPairSync } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import { expressjwt } from 'express-jwt'
 import { auth } from 'express-oauth2-jwt-bearer'
@@ -11,10 +10,11 @@ import passport from 'passport'
 import { ExtractJwt, Strategy } from 'passport-jwt'
 import type { Contender, Servers } from '../http/contender.ts'
 import { bearer, forgeJwt } from '../http/contender.ts'
+import { drawKeyPair } from '../../test/support/key-pair.ts'
 
 const ISSUER = 'https://issuer.example/'
 const AUDIENCE = 'https://api.example'
-const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const { privateKey, publicKey } = drawKeyPair('rsa', { modulusLength: 2048 })
 
 async function contender(handler: RequestHandler, count: number): Promise<Contender> {
   const tokens = await Promise.all(

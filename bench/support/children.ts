@@ -4,6 +4,9 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { canPin, pin } from './pin.ts'
 
+/** A process that is not ready by then never will be. */
+const START_TIMEOUT_MS = 60_000
+
 /** A process that answers each question with one answer; both travel as JSON. */
 export interface Child {
   ask<Answer>(question: unknown): Promise<Answer>
@@ -30,7 +33,10 @@ export async function startPinnedChild(
 
 async function startFork(file: string, args: string[], options: ForkOptions): Promise<Child> {
   const child = fork(fileURLToPath(new URL(`../${file}`, import.meta.url)), args, options)
+  // Its end is what is waited for then.
+  const late = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS)
   await nextMessage(child)
+  clearTimeout(late)
   return {
     async ask<Answer>(question: unknown) {
       const text = nextMessage(child)
@@ -51,7 +57,8 @@ async function startFork(file: string, args: string[], options: ForkOptions): Pr
 
 async function nextMessage(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
-    const onExit = () => reject(new Error('a child process has ended'))
+    const onExit = () =>
+      reject(new Error(`a child process has ended: ${child.spawnargs.join(' ')}`))
     child.once('exit', onExit)
     child.once('message', (text) => {
       child.off('exit', onExit)

@@ -1,10 +1,10 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, it } from '@jest/globals'
 import type { ReadJwkSet } from '../../lib/jwk-set.ts'
 import { importPublicKey, readJwkSet } from '../../lib/jwk-set.ts'
 import type { Algorithm, PublicJwk } from '../../lib/signing-keys.ts'
 import { generateSigningKey, parseSigningKeys } from '../../lib/signing-keys.ts'
 import { testKey } from '../support/access-tokens.ts'
+import { drawKeyPair } from '../support/key-pair.ts'
 
 /** A key as an issuer publishes it. */
 function published(alg: Algorithm = 'ES256'): PublicJwk {
@@ -75,7 +75,7 @@ describe('a set of public keys', () => {
     )
   })
 
-  const weak = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({
+  const weak = drawKeyPair('rsa', { modulusLength: 1024 }).publicKey.export({
     format: 'jwk',
   })
   const rsa = published('RS256')

@@ -1,4 +1,5 @@
-import { createSecretKey, generateKeyPairSync } from 'node:crypto'
+import { spawnSync } from 'node:child_process'
+import { createSecretKey } from 'node:crypto'
 import { inspect } from 'node:util'
 import { describe, expect, it } from '@jest/globals'
 import { calculateJwkThumbprint } from 'jose'
@@ -7,6 +8,7 @@ import type { Algorithm, SigningJwk, SigningKeyInput } from '../../lib/signing-k
 import { generateSigningKey, parseSigningKeys } from '../../lib/signing-keys.ts'
 import { testKey } from '../support/access-tokens.ts'
 import { halves } from '../support/forge.ts'
+import { drawKeyPair } from '../support/key-pair.ts'
 
 const ALGORITHMS: readonly Algorithm[] = ['ES256', 'EdDSA', 'PS256', 'RS256']
 const ec = testKey('ES256')
@@ -35,7 +37,7 @@ function spkiOf(jwk: SigningJwk): string {
 }
 
 function rsaOf(modulusLength: number, publicExponent = 65537): SigningJwk {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength, publicExponent })
+  const { privateKey } = drawKeyPair('rsa', { modulusLength, publicExponent })
   return { kty: 'RSA', ...privateKey.export({ format: 'jwk' }), alg: 'PS256' }
 }
 
@@ -127,9 +129,9 @@ describe('signing keys', () => {
 })
 
 describe('signing keys are refused', () => {
-  const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey
-  const x25519 = generateKeyPairSync('x25519').privateKey
-  const ed448 = generateKeyPairSync('ed448').privateKey
+  const p384 = drawKeyPair('ec', { namedCurve: 'P-384' }).privateKey
+  const x25519 = drawKeyPair('x25519').privateKey
+  const ed448 = drawKeyPair('ed448').privateKey
   const jwkOf = (key: typeof p384, alg: string): SigningJwk =>
     ({ ...key.export({ format: 'jwk' }), alg }) as unknown as SigningJwk
   const secret = createSecretKey(Buffer.alloc(32, 7)).export({ format: 'jwk' })
@@ -265,7 +267,7 @@ describe('signing keys are refused', () => {
 })
 
 function pssPem(): string {
-  const { privateKey } = generateKeyPairSync('rsa-pss', { modulusLength: 2048 })
+  const { privateKey } = drawKeyPair('rsa-pss', { modulusLength: 2048 })
   return privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
 }
 
@@ -276,3 +278,18 @@ it('the example of RFC 7638 §3.1 has the thumbprint printed there', () => {
   const { jwks } = parseSigningKeys([ec, example])
   expect(jwks.keys[1]?.kid).toBe('NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs')
 })
+
+it('draws keys by the thousand, whenever the garbage collector comes', () => {
+  // Little room for the young makes it come often; with the usual room it takes more keys.
+  const code = `
+import { generateSigningKey } from ${JSON.stringify(import.meta.resolve('../../lib/signing-keys.ts'))}
+for (let n = 0; n < 10_000; n++) generateSigningKey()
+console.log('drawn')`
+  const flags = ['--max-semi-space-size=1', '--import', import.meta.resolve('tsx')]
+  const { stdout, signal } = spawnSync(
+    process.execPath,
+    [...flags, '--input-type=module', '--eval', code],
+    { encoding: 'utf8', timeout: 100_000, killSignal: 'SIGKILL' },
+  )
+  expect([stdout, signal]).toEqual(['drawn\n', null])
+}, 120_000)

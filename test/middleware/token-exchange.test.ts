@@ -1,4 +1,4 @@
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { sign } from 'node:crypto'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { decodeJwt } from 'jose'
 import type { Request } from 'express'
@@ -18,6 +18,7 @@ import {
   STOCK_API,
   TOKEN_TYPES,
 } from '../support/token-services.ts'
+import { drawKeyPair } from '../support/key-pair.ts'
 
 afterEach(closeKits)
 
@@ -474,7 +475,7 @@ describe('audiences', () => {
 })
 
 describe('token exchange while the signature takes its time', () => {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } = drawKeyPair('ec', { namedCurve: 'P-256' })
 
   it.each([
     ['session', 'its session ends'],

@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto'
 import type { AccessTokenIssuer } from '../../lib/access-token-issuer.ts'
 import { createAccessTokenIssuer } from '../../lib/access-token-issuer.ts'
 import type { AccessTokenVerifier } from '../../lib/access-token-verifier.ts'
@@ -6,6 +5,7 @@ import { createAccessTokenVerifier } from '../../lib/access-token-verifier.ts'
 import type { SessionRecord } from '../../lib/session.ts'
 import type { Algorithm, SigningJwk, SigningKeys } from '../../lib/signing-keys.ts'
 import { generateSigningKey, parseSigningKeys } from '../../lib/signing-keys.ts'
+import { drawKeyPair } from './key-pair.ts'
 
 export const ISSUER = 'https://app.example'
 export const AUDIENCE = ['https://api.example', 'https://app.example'] as const
@@ -16,7 +16,7 @@ export const SKEW_MS = 30_000
 /** A private JWK; RSA of 2048 bits, which is quicker to make. */
 export function testKey(alg: Algorithm): SigningJwk {
   if (alg === 'ES256' || alg === 'EdDSA') return generateSigningKey(alg)
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const { privateKey } = drawKeyPair('rsa', { modulusLength: 2048 })
   return { kty: 'RSA', ...privateKey.export({ format: 'jwk' }), alg }
 }
 
