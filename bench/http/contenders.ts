@@ -22,6 +22,7 @@ const CONTENDERS = {
   'hand-map': {
     label: 'by hand: a Map of tokens',
     boundBy: 'the header, and what is put on request and response',
+    isExtra: true,
     load: async () => tokenMap,
   },
   'hand-redis': {
@@ -87,6 +88,7 @@ const CONTENDERS = {
   'latchkey-hybrid': {
     label: '**latchkey** `hybridGuard()`, Redis',
     boundBy: 'the same; one check a minute and session',
+    isExtra: true,
     load: async () => latchkey('hybrid'),
   },
   'latchkey-sensitive': {
@@ -97,6 +99,7 @@ const CONTENDERS = {
   'latchkey-memory': {
     label: '**latchkey** `requireSession()`, memory',
     boundBy: 'the SHA-256 of the token',
+    isExtra: true,
     load: async () => latchkey('memory'),
   },
   'latchkey-redis': {
@@ -117,6 +120,7 @@ const CONTENDERS = {
   'latchkey-postgres-near': {
     label: '**latchkey** `requireSession()`, Postgres, near cache',
     boundBy: 'the SHA-256 of the token; one check a minute and session',
+    isExtra: true,
     load: async () => latchkey('postgres-near'),
   },
   'bare-own-prototypes': {
