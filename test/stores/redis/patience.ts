@@ -1,8 +1,7 @@
-import type { Cluster, Redis } from 'ioredis'
+import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis'
 
 /** No machine stands still for so long. */
 const PATIENCE_MS = 60_000
-const PATIENT = { socketTimeout: PATIENCE_MS, connectTimeout: PATIENCE_MS }
 
 /**
  * Has the connections that a store makes for itself wait for longer than a store would: what it does about
@@ -13,13 +12,23 @@ export function patient<Client extends Redis | Cluster>(client: Client): Client 
   client.duplicate = (...[first, second]: [unknown?, object?]): never => {
     const made = client.isCluster
       ? duplicate(first, patientCluster(second))
-      : duplicate({ ...(first as object), ...PATIENT })
+      : duplicate(patientOptions(first as RedisOptions))
     return made as never
   }
   return client
 }
 
-function patientCluster(options: { readonly redisOptions?: object } = {}): object {
-  const redisOptions = { ...options.redisOptions, ...PATIENT }
+function patientCluster(options: ClusterOptions = {}): ClusterOptions {
+  const redisOptions = patientOptions(options.redisOptions)
   return { ...options, slotsRefreshTimeout: PATIENCE_MS, redisOptions }
+}
+
+/** What waits for as long as it takes goes on doing so. */
+function patientOptions(options: RedisOptions = {}): RedisOptions {
+  const { socketTimeout } = options
+  return {
+    ...options,
+    connectTimeout: PATIENCE_MS,
+    ...(socketTimeout !== undefined && { socketTimeout: PATIENCE_MS }),
+  }
 }
