@@ -33,10 +33,14 @@ function becauseOf(error: unknown): string {
   return error === undefined ? '' : `; the last failure: ${reasonOf(error)}`
 }
 
+/** Causes may lead back to where they began. */
+const MAX_CAUSES = 4
+
 /** An error and its causes; of those that only gather others, such as a refused connection's, the code. */
-function reasonOf(error: unknown): string {
+function reasonOf(error: unknown, depth = 0): string {
   if (!(error instanceof Error)) return typeof error
   const code = 'code' in error ? String(error.code) : error.name
   const own = error.message === '' ? code : error.message
-  return error.cause === undefined ? own : `${own}: ${reasonOf(error.cause)}`
+  const isLast = error.cause === undefined || depth === MAX_CAUSES
+  return isLast ? own : `${own}: ${reasonOf(error.cause, depth + 1)}`
 }

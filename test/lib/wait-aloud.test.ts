@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { waitAloud } from '../../lib/wait-aloud.ts'
 
+/** An error that is its own cause. */
+function circular(): Error {
+  const error = new Error('a')
+  error.cause = error
+  return error
+}
+
 describe('a wait for what a process needs', () => {
   const said: string[] = []
   let done = () => {}
@@ -48,6 +55,7 @@ describe('a wait for what a process needs', () => {
   it.each([
     ['its cause', new Error('no answer', { cause: new Error('refused') }), 'no answer: refused'],
     ['a code', Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' }), 'ECONNREFUSED'],
+    ['causes up to a limit', circular(), 'a: a: a: a: a'],
     ['a kind', new RangeError(''), 'RangeError'],
     ['nothing of what is no error', { password: 'x' }, 'object'],
   ])('says why, by %s', async (_what, error, why) => {
